@@ -1,0 +1,35 @@
+from numpy import float32, float64, int32, int64, uint8
+from numpy.typing import NDArray
+
+call_size: int
+
+def sample(
+    spec: NDArray[float64],
+    transforms: int,
+    seed: int,
+    epoch: int,
+    ids: NDArray[int64],
+    sizes: NDArray[int32],
+    out: NDArray[uint8],
+    slots: int,
+    group: int,
+) -> None: ...
+def run(
+    sources: NDArray[int64],
+    calls: NDArray[uint8],
+    slots: int,
+    channels: int,
+    finish_position: int,
+    pillow13: bool,
+    table: NDArray[float32],
+    out: int,
+    dtype: int,
+    out_h: int,
+    out_w: int,
+    strides: list[int],
+    threads: int,
+) -> None: ...
+def isas() -> list[str]: ...
+def isa() -> str: ...
+def set_isa(name: str) -> None: ...
+def sampler_codes() -> dict[str, int]: ...

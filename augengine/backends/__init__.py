@@ -1,0 +1,38 @@
+"""Backends run a program: `cpu` (the compiled extension) and `cuda` (the same kernels, compiled by NVRTC)."""
+
+from typing import Protocol
+
+import torch
+
+from augengine.backends.images import Images
+from augengine.plan import Plan
+from augengine.sampling import Program
+
+NAMES = ("auto", "cpu", "cuda")
+
+
+class Backend(Protocol):
+    """Runs `program` on `images` and returns the finished (B, C, H, W) batch on the images' device."""
+
+    def run(self, plan: Plan, program: Program, images: Images) -> torch.Tensor: ...
+
+
+def backend_name(requested: str, device: torch.device) -> str:
+    """The backend that serves tensors on `device`; raises ValueError where the requested one does not."""
+    fitting = {"cpu": "cpu", "cuda": "cuda"}.get(device.type)
+    if fitting is None:
+        raise ValueError(f"images on device {device}: no backend runs there; move them to the CPU or to CUDA")
+    if requested not in ("auto", fitting):
+        raise ValueError(f"backend {requested!r} does not take images on {device}; use backend='auto'")
+    return fitting
+
+
+def load_backend(name: str) -> Backend:
+    """The backend of that name; imported at first use, because `cuda` needs cuda-core."""
+    if name == "cpu":
+        from augengine.backends.cpu import CpuBackend
+
+        return CpuBackend()
+    from augengine.backends.cuda import CudaBackend
+
+    return CudaBackend()

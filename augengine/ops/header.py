@@ -1,0 +1,17 @@
+"""The C++ side of the registry: op codes and the lists of ops by the signature of their function."""
+
+from augengine.ops import OPS, max_width
+
+SIGNATURES = ("CHANNEL", "PIXEL", "HISTOGRAM", "LUMA", "STENCIL", "GEOMETRY", "REGION", "MIX")
+
+
+def registry_header() -> str:
+    """The text of ``registry.inc``, which the build writes and the CUDA backend compiles at run time."""
+    groups: dict[str, list[str]] = {signature: [] for signature in SIGNATURES}
+    for op in OPS.values():
+        signature = op.reads if op.kind in ("pointwise", "stats") else op.kind
+        groups[signature.upper()].append(op.name)
+    lines = ["// Generated from augengine/ops.", f"#define AE_MAX_ARGS {max_width()}"]
+    lines += ["enum OpCode : int { " + ", ".join(f"OP_{op.name} = {op.code}" for op in OPS.values()) + " };"]
+    lines += [f"#define AE_{group}_OPS(X) " + " ".join(f"X({name})" for name in ops) for group, ops in groups.items()]
+    return "\n".join(lines) + "\n"

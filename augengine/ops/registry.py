@@ -1,0 +1,163 @@
+"""The registry of ops: what an op is, and the table of all of them.
+
+An op is deterministic. It is declared once, in this folder, and implemented by one C++ function of the same
+name in ``kernels/``. Dispatch in C++, `augengine.functional`, docs and the generic tests walk this registry.
+This module imports nothing but the standard library, because the build runs it to generate ``registry.inc``.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["pointwise", "geometry", "stats", "stencil", "region", "mix"]
+Reads = Literal["channel", "pixel", "histogram", "luma"]
+Value = float | int | str | tuple[float, ...]
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+AFFINE_INTERPOLATIONS = INTERPOLATIONS[:3]
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter of an op, under torchvision's name.
+
+    `width` is the number of values it takes in the native argument list; `identity` the value at which the op
+    changes nothing; `samples` further values that tests try, beside the bounds.
+    """
+
+    name: str
+    type: Literal["float", "int", "choice"] = "float"
+    low: float = -math.inf
+    high: float = math.inf
+    default: Value | None = None
+    identity: Value | None = None
+    samples: tuple[Value, ...] = ()
+    width: int = 1
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+
+    def encode(self, op: str, value: object) -> list[float]:
+        """The native arguments for `value`; raises ValueError or TypeError that names op and parameter."""
+        if self.type == "choice":
+            return [float(self._choice(op, value))]
+        return [self._number(op, v) for v in self._spread(op, value)]
+
+    def decode(self, args: Sequence[float]) -> Value:
+        """The user's value for native arguments, the inverse of `encode`."""
+        if self.type == "choice":
+            return self.choices[int(args[0])]
+        values = tuple(int(a) if self.type == "int" else float(a) for a in args)
+        return values[0] if self.width == 1 else values
+
+    def _choice(self, op: str, value: object) -> int:
+        name = getattr(value, "value", value)  # torchvision's InterpolationMode is an enum of these words
+        if name not in self.choices:
+            raise ValueError(f"{op}.{self.name}: got {value!r}; expected one of {', '.join(self.choices)}")
+        return self.choices.index(str(name))
+
+    def _spread(self, op: str, value: object) -> Sequence[object]:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return [value] * self.width
+        if len(value) == 1:
+            return list(value) * self.width
+        if len(value) != self.width:
+            expected = "one number" if self.width == 1 else f"one number or {self.width}"
+            raise ValueError(f"{op}.{self.name}: got {len(value)} values; expected {expected}")
+        return value
+
+    def _number(self, op: str, value: object) -> float:
+        allowed = self.describe_bounds()
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{op}.{self.name}: got {value!r} ({type(value).__name__}); expected {allowed}")
+        if not math.isfinite(value) or not self.low <= value <= self.high:
+            raise ValueError(f"{op}.{self.name}: got {value}; expected {allowed}")
+        if self.type == "int" and value != int(value):
+            raise ValueError(f"{op}.{self.name}: got {value}; expected {allowed}")
+        return float(value)
+
+    def describe_bounds(self) -> str:
+        """The allowed values, in words."""
+        noun = "a whole number" if self.type == "int" else "a finite number"
+        unit = f" of {self.unit}" if self.unit else ""
+        if self.low > -math.inf and self.high < math.inf:
+            return f"{noun}{unit} in [{self.low:g}, {self.high:g}]"
+        if self.low > -math.inf:
+            return f"{noun}{unit}, {self.low:g} or more"
+        return f"{noun}{unit}"
+
+
+@dataclass(frozen=True)
+class Op:
+    """A deterministic operation on a uint8 image, under torchvision's functional name.
+
+    `kind` says what it needs: `pointwise` its own pixel, `geometry` a coordinate map, `stats` a statistic of its
+    whole input, `stencil` neighbours, `region` a rectangle, `mix` other samples. `reads` refines that: a pointwise op
+    reads one `channel` (then it is a table) or the whole `pixel`; a stats op the `histogram` of each channel or `luma`.
+    """
+
+    name: str
+    kind: Kind
+    doc: str
+    source: str
+    params: tuple[Param, ...] = ()
+    reads: Reads = "channel"
+    code: int = field(default=-1, compare=False)
+
+    @property
+    def width(self) -> int:
+        """How many native arguments the op takes."""
+        return sum(p.width for p in self.params)
+
+    def encode(self, params: dict[str, object]) -> list[float]:
+        """Native arguments from the user's parameters, checked; missing ones take their default."""
+        unknown = sorted(set(params) - {p.name for p in self.params})
+        if unknown:
+            expected = ", ".join(p.name for p in self.params) or "no parameters"
+            raise TypeError(f"{self.name}: got an unknown parameter {unknown[0]!r}; expected {expected}")
+        args: list[float] = []
+        for p in self.params:
+            value = params.get(p.name, p.default)
+            if value is None:
+                raise TypeError(f"{self.name}.{p.name}: missing; expected {p.describe_bounds()}")
+            args += p.encode(self.name, value)
+        return args
+
+    def decode(self, args: Sequence[float]) -> dict[str, Value]:
+        """The user's parameters from native arguments, the inverse of `encode`."""
+        out, at = {}, 0
+        for p in self.params:
+            out[p.name] = p.decode(args[at : at + p.width])
+            at += p.width
+        return out
+
+
+OPS: dict[str, Op] = {}
+
+
+def declare(name: str, kind: Kind, doc: str, source: str, *params: Param, reads: Reads = "channel") -> Op:
+    """Add an op to the registry; its code is its position there."""
+    op = Op(name, kind, doc, source, params, reads, code=len(OPS))
+    OPS[name] = op
+    return op
+
+
+def op_named(name: str) -> Op:
+    """The op of that name; raises ValueError naming the nearest one."""
+    if name not in OPS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, OPS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known ops: {', '.join(sorted(OPS))}"
+        raise ValueError(f"unknown op {name!r}; {hint}")
+    return OPS[name]
+
+
+def op_coded(code: int) -> Op:
+    """The op with that native code."""
+    return list(OPS.values())[code]
+
+
+def max_width() -> int:
+    """The widest native argument list of any op."""
+    return max(op.width for op in OPS.values())

@@ -1,0 +1,236 @@
+"""`Pipeline`: an ordered, frozen list of transforms, and what it does to a batch."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from augengine.backends import NAMES, backend_name, load_backend
+from augengine.backends.images import MAX_SIDE, Images, check_images
+from augengine.plan import Plan, common_out_size, compile_plan, compile_spec
+from augengine.sampling import Program, draw_program
+from augengine.transforms import Normalize, Transform, from_config, to_config
+
+DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.uint8)}
+FORMATS = {"contiguous_format": torch.contiguous_format, "channels_last": torch.channels_last}
+ORDERS = ("pillow13", "horizontal")
+ImageBatch = Tensor | Sequence[Tensor]
+
+
+@dataclass(frozen=True, init=False)
+class Pipeline:
+    """Transforms declared once and run for a whole batch in one fused pass.
+
+    Images are uint8 (B, C, H, W), or a list of (C, H, W) of any sizes, C 1 or 3, on the CPU or CUDA; the finished
+    batch is `dtype` (float32, float16, bfloat16, uint8) in `memory_format`. A float batch without Normalize holds
+    byte/255. Every draw is a pure function of (seed, epoch, sample id, position in the pipeline).
+
+    `num_classes` turns class indices into soft targets where a transform mixes. `resize_order` is "pillow13" (its
+    rule for the order of the two passes) or "horizontal" (Pillow 12 and torch).
+    """
+
+    transforms: tuple[Transform, ...]
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    num_classes: int | None
+    seed: int
+    backend: str
+    resize_order: str
+
+    def __init__(
+        self,
+        *transforms: Transform,
+        dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        num_classes: int | None = None,
+        seed: int = 0,
+        backend: str = "auto",
+        resize_order: str = "pillow13",
+    ) -> None:
+        _check_choice("dtype", dtype, DTYPES.values())
+        _check_choice("memory_format", memory_format, FORMATS.values())
+        _check_choice("backend", backend, NAMES)
+        _check_choice("resize_order", resize_order, ORDERS)
+        if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
+            raise ValueError(f"Pipeline.num_classes: got {num_classes!r}; expected a positive number of classes")
+        if not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise ValueError(f"Pipeline.seed: got {seed!r}; expected a whole number in [0, 2**64)")
+        _check_order(transforms, dtype)
+        for name, value in list(locals().items()):
+            if name != "self":
+                object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        options = f"dtype={self.dtype}, seed={self.seed}, backend={self.backend!r}"
+        return f"Pipeline({', '.join(map(repr, self.transforms))}, {options})"
+
+    @overload
+    def __call__(
+        self, images: ImageBatch, targets: None = None, sample_ids: Sequence[int] | Tensor | None = None, epoch: int = 0
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self, images: ImageBatch, targets: Tensor, sample_ids: Sequence[int] | Tensor | None = None, epoch: int = 0
+    ) -> tuple[Tensor, Tensor]: ...
+    def __call__(
+        self,
+        images: ImageBatch,
+        targets: Tensor | None = None,
+        sample_ids: Sequence[int] | Tensor | None = None,
+        epoch: int = 0,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Augments a batch: the finished images, and with `targets` the pair (images, targets).
+
+        `sample_ids` are the samples' positions in their dataset; without them every call draws anew, from a base
+        that torch's default generator gives. `targets` are class indices (B,) or soft (B, K).
+        """
+        checked = check_images(images)
+        program = self._draw(_check_ids(sample_ids, len(checked)), epoch, checked.sizes)
+        return self._run(checked, program, targets)
+
+    def sample(
+        self,
+        sample_ids: Sequence[int] | Tensor,
+        epoch: int = 0,
+        *,
+        size: tuple[int, int] | Sequence[tuple[int, int]] | NDArray[np.int32],
+    ) -> Program:
+        """Draws the program of these samples; `size` is their images' (height, width), one pair or one a sample."""
+        ids = _check_ids(sample_ids, None)
+        sizes = np.array(size, np.int32)
+        if sizes.shape not in ((2,), (len(ids), 2)) or (sizes < 1).any() or (sizes > MAX_SIDE).any():
+            raise ValueError(
+                f"size: got {size!r}; expected (height, width), or one pair for each of the {len(ids)} samples, "
+                f"sides 1 to {MAX_SIDE}"
+            )
+        return self._draw(ids, epoch, np.ascontiguousarray(np.broadcast_to(sizes, (len(ids), 2))))
+
+    @overload
+    def run(self, images: ImageBatch, program: Program, targets: None = None) -> Tensor: ...
+    @overload
+    def run(self, images: ImageBatch, program: Program, targets: Tensor) -> tuple[Tensor, Tensor]: ...
+    def run(
+        self, images: ImageBatch, program: Program, targets: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Runs a program that `sample` drew, or that was read from JSON."""
+        checked = check_images(images)
+        if len(program) != len(checked):
+            raise ValueError(f"program: has {len(program)} rows; the batch has {len(checked)} images")
+        return self._run(checked, program, targets)
+
+    def plan(self, size: tuple[int, int], device: str = "cpu", channels: int = 3) -> Plan:
+        """What the engine does for images of `size` (height, width) on `device`; print it to see passes and bytes."""
+        out = common_out_size(self.transforms, np.array([size], np.int32))
+        return compile_plan(self, size, out, channels, device, backend_name(self.backend, torch.device(device)))
+
+    def to_json(self) -> str:
+        """The pipeline as JSON text; `from_json` gives it back, equal."""
+        names = {v: k for k, v in (DTYPES | FORMATS).items()}
+        options = {"num_classes": self.num_classes, "seed": self.seed, "resize_order": self.resize_order}
+        options |= {"dtype": names[self.dtype], "memory_format": names[self.memory_format], "backend": self.backend}
+        return json.dumps({"version": 1, "transforms": [to_config(t) for t in self.transforms], **options}, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Pipeline":
+        """The pipeline of `to_json`'s text; raises ValueError that names the place of what is wrong."""
+        data = json.loads(text)
+        if not isinstance(data, dict) or data.pop("version", None) != 1 or not isinstance(data.get("transforms"), list):
+            raise ValueError("pipeline: expected a JSON object with version 1 and a list of transforms")
+        transforms = [from_config(c, f"transforms[{i}]") for i, c in enumerate(data.pop("transforms"))]
+        for name, known in (("dtype", DTYPES), ("memory_format", FORMATS)):
+            _check_choice(name, data.get(name), known)
+            data[name] = known[data[name]]  # type: ignore[index]
+        try:
+            return Pipeline(*transforms, **data)
+        except TypeError as error:
+            raise ValueError(f"pipeline: {error}") from error
+
+    def _draw(self, ids: NDArray[np.int64], epoch: int, sizes: NDArray[np.int32]) -> Program:
+        if not isinstance(epoch, int) or not 0 <= epoch < 2**32:
+            raise ValueError(f"epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
+        spec, transforms, slots = compile_spec(self.transforms)
+        return draw_program(spec, transforms, slots, self.seed, epoch, ids, sizes)
+
+    def _run(self, images: Images, program: Program, targets: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+        if targets is not None:
+            targets = mix_targets(program, targets, self.num_classes, self._mixes)
+        name = backend_name(self.backend, images.device)
+        out_size = common_out_size(self.transforms, images.sizes)
+        plan = compile_plan(self, None, out_size, images.channels, str(images.device), name)
+        out = load_backend(name).run(plan, program, images)
+        return out if targets is None else (out, targets)
+
+    @property
+    def _mixes(self) -> bool:
+        return any(t.stage == "mix" for t in self.transforms)
+
+
+def mix_targets(program: Program, targets: Tensor, num_classes: int | None, soften: bool) -> Tensor:
+    """The batch's targets: as they are where nothing mixes, else (B, K) float32, mixed as the images are."""
+    if not isinstance(targets, Tensor) or targets.ndim not in (1, 2) or len(targets) != len(program):
+        got = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
+        raise ValueError(f"targets: got {got}; expected a tensor of class indices ({len(program)},) or soft (B, K)")
+    if not soften:
+        return targets
+    soft = targets.float() if targets.ndim == 2 else _one_hot(targets, num_classes)
+    if (mixes := program.mixes()) is None:
+        return soft
+    partner, lam = mixes
+    own, rest = (torch.from_numpy(v.astype(np.float32)).to(soft.device)[:, None] for v in (lam, 1.0 - lam))
+    return soft[torch.from_numpy(partner).to(soft.device)] * rest + soft * own
+
+
+def _one_hot(targets: Tensor, num_classes: int | None) -> Tensor:
+    if num_classes is None:
+        raise ValueError("targets: class indices can only be mixed with Pipeline(num_classes=...), which is missing")
+    if targets.is_floating_point():
+        raise TypeError(f"targets: got {targets.dtype} of shape (B,); expected whole class indices, or soft (B, K)")
+    if len(targets) and not (0 <= int(targets.min()) and int(targets.max()) < num_classes):
+        raise ValueError(
+            f"targets: got class indices {int(targets.min())} to {int(targets.max())}; "
+            f"expected 0 to {num_classes - 1} (num_classes={num_classes})"
+        )
+    return torch.nn.functional.one_hot(targets.long(), num_classes).float()
+
+
+def _check_choice(name: str, value: object, known: object) -> None:
+    options = list(known)  # type: ignore[call-overload]
+    if not any(value is o or value == o for o in options):
+        raise ValueError(f"Pipeline.{name}: got {value!r}; expected one of {', '.join(map(str, options))}")
+
+
+def _check_order(transforms: tuple[Transform, ...], dtype: torch.dtype) -> None:
+    """Images first, then Normalize, then what works on finished values."""
+    after: str | None = None
+    for i, transform in enumerate(transforms):
+        name = type(transform).__name__
+        if not isinstance(transform, Transform):
+            raise TypeError(
+                f"transform {i}: got {transform!r}; expected an augengine transform such as ae.RandomHorizontalFlip()"
+            )
+        if after is not None and transform.stage == "image":
+            raise ValueError(f"transform {i}, {name}: stands after {after}; it works on bytes and must stand before")
+        if isinstance(transform, Normalize) or transform.stage == "mix":
+            if dtype == torch.uint8:
+                raise ValueError(f"transform {i}, {name}: gives fractions, which dtype=torch.uint8 can't hold")
+            if after is not None and isinstance(transform, Normalize):
+                raise ValueError(f"transform {i}, Normalize: stands after {after}; it must stand before, and once")
+            if after is not None and after != "Normalize":
+                raise ValueError(f"transform {i}, {name}: stands after {after}; a pipeline mixes once")
+            after = name
+
+
+def _check_ids(sample_ids: Sequence[int] | Tensor | None, count: int | None) -> NDArray[np.int64]:
+    if sample_ids is None:
+        base = int(torch.randint(2**62, ()))
+        return base + np.arange(count or 0, dtype=np.int64)
+    ids = np.ascontiguousarray(sample_ids.cpu() if isinstance(sample_ids, Tensor) else sample_ids)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu") or (count is not None and len(ids) != count):
+        expected = "a sequence of whole numbers" + ("" if count is None else f", one for each of the {count} images")
+        raise ValueError(f"sample_ids: got shape {ids.shape} of {ids.dtype}; expected {expected}")
+    return ids.astype(np.int64)

@@ -1,0 +1,183 @@
+"""`Plan`: a pipeline compiled once for a channel count and output size; what a backend needs beside the program."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from augengine.ops import OPS
+from augengine.sampling import encode_specs
+from augengine.transforms import Normalize, Size, Transform
+
+if TYPE_CHECKING:
+    from augengine.pipeline import Pipeline
+
+NEVER = 2**31 - 1  # a position that no transform reaches
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A pipeline for images of `channels`, ending at `out_size`. `print(plan)` shows the passes and their bytes."""
+
+    transforms: tuple[Transform, ...]
+    in_size: Size | None
+    out_size: Size
+    channels: int
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    device: str
+    backend: str
+    pillow13: bool
+    finish_position: int
+    table: NDArray[np.float32]
+
+    def __str__(self) -> str:
+        (h, w), element = self.out_size, torch.empty((), dtype=self.dtype).element_size()
+        size = f"{self.in_size[0]}x{self.in_size[1]}" if self.in_size else "images of any size"
+        lines = [f"Plan on {self.device} by {self.backend}: {size}, {self.channels} channels -> {h}x{w} {self.dtype}"]
+        total = 0
+        for i, (what, read, written) in enumerate(self.passes()):
+            total += read + written
+            lines.append(f"  {i + 1}. {what}: reads {read:,} B, writes {written:,} B an image")
+        floor = self._bytes_in() + self.channels * h * w * element
+        lines.append(f"  at most {total:,} B an image; one read and one write are {floor:,} B")
+        return "\n".join(lines)
+
+    def _bytes_in(self) -> int:
+        h, w = self.in_size or self.out_size
+        return self.channels * h * w
+
+    def passes(self) -> list[tuple[str, int, int]]:
+        """(what, bytes read, bytes written) an image, if every random transform applies."""
+        passes: list[tuple[str, int, int]] = []
+        size, pending = self.in_size or self.out_size, []
+        for position, transform in enumerate(self.transforms[: self.finish_position]):
+            name, before = type(transform).__name__, size
+            size = transform.out_size(size)
+            kinds = _kinds(transform)
+            if position > self.finish_position or transform.stage == "mix":
+                break
+            read = self.channels * before[0] * before[1]
+            if size != before or "resample" in kinds:
+                passes.append((name, read, self.channels * size[0] * size[1]))
+            elif "stats" in kinds:
+                passes.append((f"{name} (statistics)", read, 0))
+            elif kinds & {"stencil", "geometry", "pixel", "region"}:
+                passes.append((name, read, read))
+            else:
+                pending.append(name)
+        element = torch.empty((), dtype=self.dtype).element_size()
+        tail = [type(t).__name__ for t in self.transforms[self.finish_position :]] if self.finish_position != NEVER else []
+        values = self.channels * self.out_size[0] * self.out_size[1]
+        mixes = any(t.stage == "mix" for t in self.transforms)
+        label = " + ".join([*pending, *tail, "cast"])
+        passes.append((f"finish ({label})", values * (2 if mixes else 1), values * element))
+        return passes
+
+
+def _kinds(transform: Transform) -> set[str]:
+    """What a transform's ops cost: the op kinds that make a pass of their own."""
+    spec = transform.spec()
+    if spec is None:
+        return set()
+    if spec.sampler in ("resized_crop", "resize_shorter"):
+        return {"resample"}
+    if spec.sampler == "center_crop":
+        return set()
+    if spec.sampler == "erase":
+        return {"region"}
+    codes = {op.code: op for op in OPS.values()}
+    ops = [codes[int(spec.values[1])]] if spec.sampler == "call" else []
+    if spec.sampler == "jitter":
+        ops = [codes[int(v)] for v in spec.values[1::3]]
+    costs = set()
+    for op in ops:
+        if op.name in ("horizontal_flip", "vertical_flip"):
+            continue
+        costs.add("pixel" if op.reads == "pixel" else op.kind)
+    return costs
+
+
+def finish_table(normalize: Normalize | None, channels: int, dtype: torch.dtype) -> NDArray[np.float32]:
+    """(channels, 256) float32: the finished value of each byte, with torchvision's float32 arithmetic."""
+    byte = np.arange(256, dtype=np.float32)
+    if dtype == torch.uint8:
+        return np.tile(byte, (channels, 1))
+    value = byte * np.float32(1 / 255)
+    if normalize is None:
+        return np.tile(value, (channels, 1))
+    mean, std = (np.resize(np.array(v, np.float32), channels) for v in (normalize.mean, normalize.std))
+    return ((value - mean[:, None]) / std[:, None]).astype(np.float32)
+
+
+def compile_plan(
+    pipeline: "Pipeline", in_size: Size | None, out_size: Size, channels: int, device: str, backend: str
+) -> Plan:
+    """The pipeline's plan; made once for each combination of arguments."""
+    return _compile(
+        pipeline.transforms,
+        in_size,
+        out_size,
+        channels,
+        pipeline.dtype,
+        pipeline.memory_format,
+        device,
+        backend,
+        pipeline.resize_order == "pillow13",
+    )
+
+
+@lru_cache(maxsize=256)
+def _compile(
+    transforms: tuple[Transform, ...],
+    in_size: Size | None,
+    out_size: Size,
+    channels: int,
+    dtype: torch.dtype,
+    memory_format: torch.memory_format,
+    device: str,
+    backend: str,
+    pillow13: bool,
+) -> Plan:
+    position = next((i for i, t in enumerate(transforms) if isinstance(t, Normalize)), NEVER)
+    normalize = None if position == NEVER else transforms[position]
+    if isinstance(normalize, Normalize) and len(normalize.mean) not in (1, channels):
+        raise ValueError(
+            f"transform {position}, Normalize: has {len(normalize.mean)} means; the images have {channels} channel(s)"
+        )
+    table = finish_table(normalize if isinstance(normalize, Normalize) else None, channels, dtype)
+    return Plan(
+        transforms, in_size, out_size, channels, dtype, memory_format, device, backend, pillow13, position, table
+    )
+
+
+@lru_cache(maxsize=256)
+def compile_spec(transforms: tuple[Transform, ...]) -> tuple[NDArray[np.float64], int, int]:
+    """(spec, number of transforms in it, slots): what the native sampler draws for these transforms."""
+    specs = [(i, spec) for i, t in enumerate(transforms) if (spec := t.spec()) is not None]
+    return encode_specs(specs), len(specs), sum(spec.slots for _, spec in specs)
+
+
+def common_out_size(transforms: Sequence[Transform], sizes: NDArray[np.int32]) -> Size:
+    """The one (height, width) that images of `sizes` end with; raises ValueError where they end with several."""
+    start, fixed = 0, None
+    for i, transform in enumerate(transforms):
+        if (size := transform.fixed_size()) is not None:
+            start, fixed = i + 1, size
+    starts = {fixed} if fixed is not None else {(int(h), int(w)) for h, w in np.unique(sizes, axis=0)}
+    ends = set()
+    for size in starts:
+        for transform in transforms[start:]:
+            size = transform.out_size(size)
+        ends.add(size)
+    if len(ends) > 1:
+        some = ", ".join(f"{h}x{w}" for h, w in sorted(ends)[:3])
+        raise ValueError(
+            f"the images of this batch end with {len(ends)} different sizes ({some}, ...); "
+            "add RandomResizedCrop, or Resize and CenterCrop, to give them one"
+        )
+    return ends.pop()

@@ -1,0 +1,161 @@
+"""What is drawn: `Spec`, a transform's distribution as the native sampler reads it, and `Program`, one batch's calls.
+
+Every draw is a pure function of (seed, epoch, sample id, position in the pipeline): Philox4x32-10 with the seed as
+key and the rest as counter (``kernels/philox.h``, ``kernels/sampling.h``).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augengine import _native
+from augengine.ops import Op, max_width, op_coded, op_named
+
+GROUP = 64  # mix partners are drawn within groups of this many consecutive samples
+CALL = np.dtype([("op", "<i4"), ("position", "<i4"), ("args", "<f8", (max_width(),))])
+if CALL.itemsize != _native.call_size:
+    raise ImportError("augengine._native was built from other op declarations; reinstall augengine to rebuild it")
+
+Row = list[tuple[str, dict[str, object]]]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A transform's distribution: which sampler of ``kernels/sampling.h`` draws it, its values, and the most calls."""
+
+    sampler: str
+    values: tuple[float, ...]
+    slots: int = 1
+
+
+def encode_specs(specs: Sequence[tuple[int, Spec]]) -> NDArray[np.float64]:
+    """(position, spec) pairs in the layout that the native sampler reads."""
+    codes = _native.sampler_codes()
+    words: list[float] = []
+    for position, spec in specs:
+        words += [codes[spec.sampler], position, spec.slots, len(spec.values), *spec.values]
+    return np.array(words, np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """One batch's calls: `program[i]` is row i as (name, parameters) pairs in torchvision's functional vocabulary.
+
+    `calls` is the native (B, slots) array of `CALL`, unused slots with op -1; `sizes` the (B, 2) heights and widths
+    of the images that it was drawn for.
+    """
+
+    calls: NDArray[np.void]
+    sizes: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def __getitem__(self, i: int) -> Row:
+        return [(op.name, _decode(op, call["args"])) for op, call in self._calls_of(i)]
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Program):
+            return NotImplemented
+        return self.to_json() == other.to_json()
+
+    def __repr__(self) -> str:
+        first = ", ".join(name for name, _ in self[0]) if len(self) else ""
+        return f"Program({len(self)} rows; row 0: {first or 'nothing'})"
+
+    def _calls_of(self, i: int) -> list[tuple[Op, np.void]]:
+        return [(op_coded(int(call["op"])), call) for call in self.calls[i] if call["op"] >= 0]
+
+    def mixes(self) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """(partner, lam), each (B,), of the rows' mix calls, or None where no row mixes; an unmixed row has lam 1."""
+        is_mix = np.isin(self.calls["op"], [op_named("mixup").code])
+        if not is_mix.any():
+            return None
+        rows, slots = np.nonzero(is_mix)
+        partner, lam = np.arange(len(self)), np.ones(len(self))
+        partner[rows] = self.calls["args"][rows, slots, 0].astype(np.int64)
+        lam[rows] = self.calls["args"][rows, slots, 1]
+        return partner, lam
+
+    def regions(self) -> NDArray[np.int32]:
+        """(B, 4) of (top, left, height, width): the rectangle of its image that each row reads first."""
+        whole = np.concatenate([np.zeros_like(self.sizes), self.sizes], axis=1)
+        if self.calls.shape[1] == 0:
+            return whole
+        first = self.calls[:, 0]
+        crops = first["op"] == op_named("resized_crop").code
+        whole[crops] = first["args"][crops, :4].astype(np.int32)
+        return whole
+
+    def within_regions(self) -> "Program":
+        """The same program for images that are already cut to `regions()`."""
+        calls = self.calls.copy()
+        if calls.shape[1]:
+            crops = calls[:, 0]["op"] == op_named("resized_crop").code
+            calls["args"][crops, 0, :2] = 0.0
+        return Program(calls, np.ascontiguousarray(self.regions()[:, 2:]))
+
+    def to_json(self) -> str:
+        """The program as JSON text; `from_json` gives it back, equal."""
+        rows = [
+            [{"op": op.name, "position": int(call["position"]), **_decode(op, call["args"])} for op, call in calls]
+            for calls in (self._calls_of(i) for i in range(len(self)))
+        ]
+        return json.dumps({"version": 1, "sizes": self.sizes.tolist(), "slots": self.calls.shape[1], "rows": rows})
+
+    @staticmethod
+    def from_json(text: str) -> "Program":
+        """The program of `to_json`'s text; raises ValueError that names the row and what is wrong with it."""
+        data = json.loads(text)
+        if not isinstance(data, dict) or data.get("version") != 1:
+            raise ValueError("program: expected a JSON object with version 1")
+        rows, sizes = data["rows"], np.array(data["sizes"], np.int32).reshape(-1, 2)
+        slots = max([int(data.get("slots", 0)), *(len(row) for row in rows)])
+        calls = np.zeros((len(rows), slots), CALL)
+        calls["op"] = -1
+        for i, row in enumerate(rows):
+            for k, call in enumerate(row):
+                try:
+                    _write_call(calls[i, k : k + 1], call)
+                except (TypeError, ValueError, KeyError) as error:
+                    raise ValueError(f"program row {i}, call {k}: {error}") from error
+        return Program(calls, sizes)
+
+
+def _decode(op: Op, args: NDArray[np.float64]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name, value in op.decode(args.tolist()).items():
+        values[name] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def _write_call(slot: NDArray[np.void], call: Mapping[str, object]) -> None:
+    params = {k: v for k, v in call.items() if k not in ("op", "position")}
+    op, position = op_named(str(call["op"])), call["position"]
+    if not isinstance(position, int):
+        raise TypeError(f"position: got {position!r}; expected the transform's index in its pipeline")
+    args = op.encode(params)
+    slot["op"], slot["position"] = op.code, position
+    slot["args"][0, : len(args)] = args
+
+
+def draw_program(
+    spec: NDArray[np.float64],
+    transforms: int,
+    slots: int,
+    seed: int,
+    epoch: int,
+    sample_ids: NDArray[np.int64],
+    sizes: NDArray[np.int32],
+) -> Program:
+    """Draws every row's calls natively; the same arguments give the same program everywhere."""
+    calls = np.empty((len(sample_ids), slots), CALL)
+    raw = calls.view(np.uint8).reshape(len(sample_ids), slots * CALL.itemsize)
+    _native.sample(spec, transforms, seed, epoch, sample_ids, sizes, raw, slots, GROUP)
+    return Program(calls, sizes)

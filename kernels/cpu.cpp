@@ -1,0 +1,201 @@
+// The Python extension augengine._native: sampling, checking and running programs on the CPU. Pointers come in as
+// integers from tensors that the caller (augengine/backends/cpu.py) has checked and holds.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "geometry.h"
+#include "job.h"
+#include "pool.h"
+#include "sampling.h"
+
+namespace nb = nanobind;
+using ae::baseline::Call;
+using ae::baseline::Geometry;
+
+namespace ae {
+namespace baseline { RunRows run_rows; }
+#ifdef AE_X86
+namespace avx2 { RunRows run_rows; }
+namespace avx512 { RunRows run_rows; }
+#endif
+}  // namespace ae
+
+namespace {
+
+struct Isa {
+  const char* name;
+  ae::RunRows* run;
+};
+
+std::vector<Isa> available_isas() {  // the best last
+  std::vector<Isa> found = {{"baseline", ae::baseline::run_rows}};
+#ifdef AE_X86
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  if (avx2) found.push_back({"avx2", ae::avx2::run_rows});
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vbmi") &&
+                      __builtin_cpu_supports("avx512vnni");
+  if (avx512) found.push_back({"avx512", ae::avx512::run_rows});
+#endif
+  return found;
+}
+
+const std::vector<Isa>& isas() {
+  static const std::vector<Isa> found = available_isas();
+  return found;
+}
+
+Isa& chosen_isa() {
+  static Isa isa = isas().back();
+  return isa;
+}
+
+void choose_isa(const std::string& name) {
+  std::string known;
+  for (const Isa& isa : isas()) {
+    if (name == isa.name) {
+      chosen_isa() = isa;
+      return;
+    }
+    known += known.empty() ? isa.name : std::string(", ") + isa.name;
+  }
+  throw std::invalid_argument("isa: got '" + name + "'; this machine has " + known);
+}
+
+typedef nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu> Doubles;
+typedef nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> Ids;
+typedef nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> Sizes;
+typedef nb::ndarray<uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> CallBytes;  // (B, slots * sizeof(Call))
+
+void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids, Sizes sizes, CallBytes out, int slots,
+            int group) {
+  using namespace ae::baseline;
+  Call* calls = (Call*)out.data();
+  const int batch = (int)ids.shape(0);
+  nb::gil_scoped_release unlocked;
+  for (int i = 0; i < batch; i++)
+    sample_row(spec.data(), transforms, seed, epoch, (uint64_t)ids.data()[i], sizes.data()[2 * i], sizes.data()[2 * i + 1],
+               calls + (size_t)i * slots);
+  const double* v = spec.data();
+  for (int t = 0; t < transforms; t++, v += 4 + (int)v[3])
+    if (is_mix((int)v[0])) assign_partners(calls, slots, batch, (int)v[1], seed, epoch, (const u64*)ids.data(), group);
+}
+
+std::string size_text(int h, int w) { return std::to_string(h) + "x" + std::to_string(w); }
+
+// The size of a row's image after its calls; throws where a row can't be run.
+void check_row(const Call* calls, int slots, int row, int batch, int h, int w, int out_h, int out_w) {
+  using namespace ae::baseline;
+  const std::string where = "program row " + std::to_string(row);
+  for (int i = 0; i < slots; i++) {
+    const Call& call = calls[i];
+    if (call.op < 0) continue;
+    const Geometry g = geometry_of(call, h, w);
+    const bool inside = g.top >= 0 && g.left >= 0 && g.top + g.box_h <= h && g.left + g.box_w <= w;
+    if (g.type == GEOMETRY_RESAMPLE && !inside)
+      throw std::invalid_argument(where + ": resized_crop of " + size_text(g.box_h, g.box_w) + " at (" +
+                                  std::to_string(g.top) + ", " + std::to_string(g.left) + ") reaches outside the " +
+                                  size_text(h, w) + " image");
+#define AE_CHECK(name)                                                                                             \
+    if (call.op == OP_##name && !(call.args[0] >= 0 && call.args[0] < batch))                                      \
+      throw std::invalid_argument(where + ": " #name " with row " + std::to_string((long long)call.args[0]) +      \
+                                  " of a batch of " + std::to_string(batch));
+    AE_MIX_OPS(AE_CHECK)
+#undef AE_CHECK
+    h = g.out_h;
+    w = g.out_w;
+  }
+  if (h != out_h || w != out_w)
+    throw std::invalid_argument(where + ": ends as " + size_text(h, w) + " where the batch is " + size_text(out_h, out_w) +
+                                "; add RandomResizedCrop, or Resize and CenterCrop, to give all images one size");
+}
+
+// Orders the rows so that a mixed row is followed by its partner, whose bytes are then still at hand, and cuts that
+// order into pieces for the threads.
+void order_rows(const ae::Job& job, std::vector<int>& order, std::vector<int>& cuts) {
+  using namespace ae::baseline;
+  const Call* calls = (const Call*)job.calls;
+  std::vector<char> seen(job.batch, 0);
+  cuts.push_back(0);
+  for (int start = 0; start < job.batch; start++) {
+    for (int row = start; row >= 0 && !seen[row];) {
+      seen[row] = 1;
+      order.push_back(row);
+      int partner = -1;
+      for (int i = 0; i < job.slots; i++) {
+        const Call& call = calls[(size_t)row * job.slots + i];
+#define AE_PARTNER(name) if (call.op == OP_##name) partner = (int)call.args[0];
+        AE_MIX_OPS(AE_PARTNER)
+#undef AE_PARTNER
+      }
+      row = partner;
+      if ((int)order.size() - cuts.back() >= 16) cuts.push_back((int)order.size());
+    }
+    if (order.size() - cuts.back() >= 4) cuts.push_back((int)order.size());
+  }
+  if (cuts.back() != (int)order.size()) cuts.push_back((int)order.size());
+}
+
+typedef nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> SourceTable;  // (B, 6)
+
+// sources: per row (pointer, h, w, stride_c, stride_y, stride_x), strides in bytes.
+// out: pointer, and (n, c, y, x) strides in elements.
+void run(SourceTable sources, CallBytes calls, int slots, int channels, int finish_position, bool pillow13,
+         nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> table, uint64_t out, int dtype, int out_h,
+         int out_w, const std::vector<int64_t>& strides, int threads) {
+  const int batch = (int)sources.shape(0);
+  std::vector<ae::Source> images(batch);
+  ae::Job job = {images.data(), calls.data(), batch, slots, channels, finish_position, pillow13, table.data(),
+                 (void*)out, dtype, out_h, out_w, strides[0], strides[1], strides[2], strides[3]};
+  for (int i = 0; i < batch; i++) {
+    const int64_t* s = sources.data() + 6 * i;
+    images[i] = {(const uint8_t*)s[0], s[3], s[4], s[5], (int)s[1], (int)s[2]};
+  }
+  nb::gil_scoped_release unlocked;
+  for (int i = 0; i < batch; i++)
+    check_row((const Call*)job.calls + (size_t)i * slots, slots, i, batch, images[i].h, images[i].w, out_h, out_w);
+  std::vector<int> order, cuts;
+  order_rows(job, order, cuts);
+  ae::RunRows* const run_rows = chosen_isa().run;
+  ae::pool().run(threads, (int)cuts.size() - 1, [&](int, int piece) {
+    static thread_local ae::Scratch scratch;
+    run_rows(job, order.data() + cuts[piece], cuts[piece + 1] - cuts[piece], scratch);
+  });
+}
+
+std::vector<std::string> isa_names() {
+  std::vector<std::string> names;
+  for (const Isa& isa : isas()) names.push_back(isa.name);
+  return names;
+}
+
+nb::dict sampler_codes() {
+  nb::dict codes;
+#define AE_CODE(name) codes[#name] = (int)ae::baseline::SAMPLER_##name;
+  AE_SAMPLERS(AE_CODE)
+#undef AE_CODE
+  return codes;
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.def("sample", &sample, nb::arg("spec"), nb::arg("transforms"), nb::arg("seed"), nb::arg("epoch"), nb::arg("ids"),
+        nb::arg("sizes"), nb::arg("out"), nb::arg("slots"), nb::arg("group"));
+  m.def("run", &run, nb::arg("sources"), nb::arg("calls"), nb::arg("slots"), nb::arg("channels"),
+        nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("out"), nb::arg("dtype"),
+        nb::arg("out_h"), nb::arg("out_w"), nb::arg("strides"), nb::arg("threads"));
+  m.def("isas", &isa_names, "Instruction sets that this machine and this build have, the best last.");
+  m.def("isa", [] { return std::string(chosen_isa().name); });
+  m.def("set_isa", &choose_isa, nb::arg("name"));
+  m.def("sampler_codes", &sampler_codes);
+  m.attr("call_size") = sizeof(Call);
+}

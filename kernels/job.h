@@ -1,0 +1,37 @@
+// What a CPU pass works on. Plain data, shared by every instruction set's build of cpu_pass.cpp.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace ae {
+
+struct Source {  // one image, bytes; strides in bytes
+  const uint8_t* data;
+  ptrdiff_t stride_c, stride_y, stride_x;
+  int h, w;
+};
+
+enum Dtype : int { DTYPE_UINT8, DTYPE_FLOAT32, DTYPE_FLOAT16, DTYPE_BFLOAT16 };
+
+struct Job {
+  const Source* sources;
+  const void* calls;   // Call[batch][slots]
+  int batch, slots, channels;
+  int finish_position; // calls of transforms behind this position work on finished values (after Normalize)
+  int pillow13;        // the resize order
+  const float* table;  // [channels][256]: the finished value of a byte
+  void* out;
+  int dtype, out_h, out_w;
+  ptrdiff_t stride_n, stride_c, stride_y, stride_x;  // of `out`, in elements
+};
+
+// Grows and never shrinks; one per thread.
+struct Scratch {
+  uint8_t* data = nullptr;
+  size_t size = 0;
+};
+
+// Rows of the batch in this order; consecutive rows share work where the next is the partner of the one before.
+typedef void RunRows(const Job&, const int* rows, int count, Scratch&);
+
+}  // namespace ae

@@ -1,0 +1,47 @@
+// One call of a program row, and the signature of an op's C++ function, by what it reads:
+//   CHANNEL   u8  name(u8 v, const double* args)                      a table entry
+//   PIXEL     Rgb name(Rgb p, const double* args)                     three channels
+//   HISTOGRAM u8  name(u8 v, const Stats& of_channel, const double*)  a table entry
+//   LUMA      u8  name(u8 v, const Stats& of_luma, const double*)     a table entry
+//   STENCIL   u8  name(const Window&, const double* args)             3x3 neighbours
+//   GEOMETRY  Geometry name(const double* args, int h, int w)         host only: the coordinate map
+//   REGION    Region name(const double* args)                         a rectangle
+//   MIX       float name(float own, float partner, const double*)     after normalisation
+// `registry.inc`, generated from augengine/ops, holds their codes and lists.
+#pragma once
+#include "platform.h"
+
+namespace ae { namespace AE_ISA {
+
+#include "registry.inc"
+
+struct Call {  // as the NumPy dtype in augengine/sampling.py; op < 0: nothing
+  int op;
+  int position;  // of the transform in the pipeline
+  double args[AE_MAX_ARGS];
+};
+
+struct Rgb {
+  u8 r, g, b;
+};
+
+// Of one channel, or of the luma of the whole image. `below[v]` counts the pixels with values under v.
+struct Stats {
+  const u32* histogram;
+  const u32* below;
+  int lo, hi;  // lowest and highest value that occurs
+  u32 count;
+  u64 sum;  // of all values
+};
+
+struct Window {
+  u8 v[9];      // row by row, the centre at 4
+  bool inside;  // false on the outermost frame, where only the centre is valid
+};
+
+struct Region {
+  int top, left, height, width;
+  float value[3];
+};
+
+}}  // namespace
