@@ -1,5 +1,6 @@
 """augengine: fused, exact, keyed image augmentation. One pass for a whole batch, bit for bit what Pillow gives."""
 
+from augengine import functional
 from augengine.pipeline import Pipeline
 from augengine.plan import Plan
 from augengine.sampling import Program
@@ -38,4 +39,5 @@ __all__ = [
     "RandomVerticalFlip",
     "Resize",
     "Transform",
+    "functional",
 ]

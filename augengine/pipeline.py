@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import overload
+from dataclasses import dataclass, fields
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -128,6 +128,11 @@ class Pipeline:
         out = common_out_size(self.transforms, np.array([size], np.int32))
         return compile_plan(self, size, out, channels, device, backend_name(self.backend, torch.device(device)))
 
+    def with_options(self, **changes: Any) -> "Pipeline":
+        """The same transforms with some options (dtype, seed, ...) changed."""
+        options = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "transforms"}
+        return Pipeline(*self.transforms, **(options | changes))
+
     def to_json(self) -> str:
         """The pipeline as JSON text; `from_json` gives it back, equal."""
         names = {v: k for k, v in (DTYPES | FORMATS).items()}
@@ -144,7 +149,7 @@ class Pipeline:
         transforms = [from_config(c, f"transforms[{i}]") for i, c in enumerate(data.pop("transforms"))]
         for name, known in (("dtype", DTYPES), ("memory_format", FORMATS)):
             _check_choice(name, data.get(name), known)
-            data[name] = known[data[name]]  # type: ignore[index]
+            data[name] = known[data[name]]
         try:
             return Pipeline(*transforms, **data)
         except TypeError as error:
@@ -190,7 +195,7 @@ def _one_hot(targets: Tensor, num_classes: int | None) -> Tensor:
         raise ValueError("targets: class indices can only be mixed with Pipeline(num_classes=...), which is missing")
     if targets.is_floating_point():
         raise TypeError(f"targets: got {targets.dtype} of shape (B,); expected whole class indices, or soft (B, K)")
-    if len(targets) and not (0 <= int(targets.min()) and int(targets.max()) < num_classes):
+    if len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= num_classes):
         raise ValueError(
             f"targets: got class indices {int(targets.min())} to {int(targets.max())}; "
             f"expected 0 to {num_classes - 1} (num_classes={num_classes})"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from augengine.pipeline import Pipeline
 
 NEVER = 2**31 - 1  # a position that no transform reaches
+VIEWS = ("horizontal_flip", "vertical_flip", "crop")  # geometry that only changes how the next pass reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,52 +54,35 @@ class Plan:
 
     def passes(self) -> list[tuple[str, int, int]]:
         """(what, bytes read, bytes written) an image, if every random transform applies."""
-        passes: list[tuple[str, int, int]] = []
-        size, pending = self.in_size or self.out_size, []
-        for position, transform in enumerate(self.transforms[: self.finish_position]):
-            name, before = type(transform).__name__, size
+        found: list[tuple[str, int, int]] = []
+        folded: list[str] = []  # what costs nothing before the finish: tables, flips, crops
+        size = self.in_size or self.out_size
+        for position, transform in enumerate(self.transforms):
+            name, read = type(transform).__name__, self.channels * size[0] * size[1]
             size = transform.out_size(size)
-            kinds = _kinds(transform)
-            if position > self.finish_position or transform.stage == "mix":
-                break
-            read = self.channels * before[0] * before[1]
-            if size != before or "resample" in kinds:
-                passes.append((name, read, self.channels * size[0] * size[1]))
-            elif "stats" in kinds:
-                passes.append((f"{name} (statistics)", read, 0))
-            elif kinds & {"stencil", "geometry", "pixel", "region"}:
-                passes.append((name, read, read))
+            cost = set() if position > self.finish_position else _costs(transform)
+            if "bytes" in cost:
+                found.append((name, read, self.channels * size[0] * size[1]))
+            elif "statistics" in cost:
+                found.append((f"{name} (statistics)", read, 0))
             else:
-                pending.append(name)
-        element = torch.empty((), dtype=self.dtype).element_size()
-        tail = [type(t).__name__ for t in self.transforms[self.finish_position :]] if self.finish_position != NEVER else []
+                folded.append(name)
         values = self.channels * self.out_size[0] * self.out_size[1]
-        mixes = any(t.stage == "mix" for t in self.transforms)
-        label = " + ".join([*pending, *tail, "cast"])
-        passes.append((f"finish ({label})", values * (2 if mixes else 1), values * element))
-        return passes
+        sources = 2 if any(t.stage == "mix" for t in self.transforms) else 1
+        element = torch.empty((), dtype=self.dtype).element_size()
+        found.append((f"finish ({' + '.join([*folded, 'cast'])})", values * sources, values * element))
+        return found
 
 
-def _kinds(transform: Transform) -> set[str]:
-    """What a transform's ops cost: the op kinds that make a pass of their own."""
-    spec = transform.spec()
-    if spec is None:
-        return set()
-    if spec.sampler in ("resized_crop", "resize_shorter"):
-        return {"resample"}
-    if spec.sampler == "center_crop":
-        return set()
-    if spec.sampler == "erase":
-        return {"region"}
-    codes = {op.code: op for op in OPS.values()}
-    ops = [codes[int(spec.values[1])]] if spec.sampler == "call" else []
-    if spec.sampler == "jitter":
-        ops = [codes[int(v)] for v in spec.values[1::3]]
-    costs = set()
-    for op in ops:
-        if op.name in ("horizontal_flip", "vertical_flip"):
-            continue
-        costs.add("pixel" if op.reads == "pixel" else op.kind)
+def _costs(transform: Transform) -> set[str]:
+    """What running a transform's ops takes before the finish: reading for `statistics`, or writing `bytes`."""
+    spec, costs = transform.spec(), set()
+    for op in [OPS[name] for name in (spec.ops if spec else ())]:
+        moves = op.kind == "geometry" and op.name not in VIEWS
+        if op.kind == "stats":
+            costs.add("statistics")
+        elif moves or op.kind in ("stencil", "region") or op.reads == "pixel":
+            costs.add("bytes")
     return costs
 
 

@@ -24,10 +24,14 @@ Row = list[tuple[str, dict[str, object]]]
 
 @dataclass(frozen=True)
 class Spec:
-    """A transform's distribution: which sampler of ``kernels/sampling.h`` draws it, its values, and the most calls."""
+    """A transform's distribution: which sampler of ``kernels/sampling.h`` draws it, from which values.
+
+    `ops` are the ops that it can draw, `slots` the most calls that it makes for a sample.
+    """
 
     sampler: str
     values: tuple[float, ...]
+    ops: tuple[str, ...]
     slots: int = 1
 
 

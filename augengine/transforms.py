@@ -19,7 +19,10 @@ Stage = Literal["image", "finish", "mix"]
 
 @dataclass(frozen=True)
 class Transform:
-    """A distribution over ops. `stage` says where it may stand: on the `image`, after Normalize (`finish`), or `mix`."""
+    """A distribution over ops.
+
+    `stage` says where it may stand: on the `image`, before Normalize; also after it (`finish`); or last, to `mix`.
+    """
 
     stage: ClassVar[Stage] = "image"
 
@@ -80,18 +83,17 @@ def _encode(param: Param, owner: str, value: object) -> tuple[float, ...]:
     return tuple(param.encode(owner, value))
 
 
-def _call(op: str, p: float = 1.0, **ranges: tuple[float, float]) -> Spec:
-    """The op with probability p, its parameters uniform in the given ranges or at their defaults."""
-    declared = op_named(op)
-    values: list[float] = [p, declared.code, declared.width]
-    for param in declared.params:
-        if param.name in ranges:
-            low, high = ranges[param.name]
-            values += [low, high, float(param.type == "int")]
-        else:
-            for v in param.encode(op, param.default):
-                values += [v, v, 0.0]
-    return Spec("call", tuple(values))
+def _call(op: str, p: float = 1.0, *args: float) -> Spec:
+    """The op with probability p and these native arguments."""
+    return _call_with(op, [(v, v) for v in args], p)
+
+
+def _call_with(op: str, ranges: Sequence[tuple[float, float]], p: float = 1.0) -> Spec:
+    """The op with probability p, each native argument uniform in its range (low, high)."""
+    values = [p, op_named(op).code, len(ranges)]
+    for low, high in ranges:
+        values += [low, high, 0]
+    return Spec("call", tuple(values), (op,))
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,8 @@ class RandomRotation(Transform):
 
     def spec(self) -> Spec:
         low, high = self.degrees  # type: ignore[misc]
-        op = op_named("rotate")
-        values = [1.0, op.code, op.width, low, high, 0.0]
-        for v in (AFFINE_INTERPOLATIONS.index(self.interpolation), *self.fill):  # type: ignore[misc]
-            values += [v, v, 0.0]
-        return Spec("call", tuple(values))
+        constants = (AFFINE_INTERPOLATIONS.index(self.interpolation), *self.fill)  # type: ignore[misc]
+        return _call_with("rotate", [(low, high), *((v, v) for v in constants)])
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,8 @@ class RandomResizedCrop(Transform):
 
     def spec(self) -> Spec:
         filter_code = INTERPOLATIONS.index(self.interpolation)
-        return Spec("resized_crop", (*self.fixed_size(), filter_code, *self.scale, *self.ratio))
+        values = (*self.fixed_size(), filter_code, *self.scale, *self.ratio)
+        return Spec("resized_crop", values, ("resized_crop",))
 
     def out_size(self, size: Size) -> Size:
         return self.fixed_size()
@@ -206,12 +206,8 @@ class Resize(Transform):
     def spec(self) -> Spec:
         filter_code = INTERPOLATIONS.index(self.interpolation)
         if isinstance(self.size, int):
-            return Spec("resize_shorter", (self.size, self.max_size or 0, filter_code))
-        op = op_named("resize")
-        values = [1.0, op.code, op.width]
-        for v in (*self.size, filter_code):
-            values += [v, v, 0.0]
-        return Spec("call", tuple(values))
+            return Spec("resize_shorter", (self.size, self.max_size or 0, filter_code), ("resize",))
+        return Spec("resize", (*self.size, filter_code), ("resize",))
 
     def out_size(self, size: Size) -> Size:
         if not isinstance(self.size, int):
@@ -236,7 +232,7 @@ class CenterCrop(Transform):
         self._check_size()
 
     def spec(self) -> Spec:
-        return Spec("center_crop", tuple(float(v) for v in self.fixed_size()))
+        return Spec("center_crop", self.fixed_size(), ("crop",))
 
     def out_size(self, size: Size) -> Size:
         return self.fixed_size()
@@ -280,9 +276,9 @@ class ColorJitter(Transform):
 
     def spec(self) -> Spec | None:
         ranges = [(f"adjust_{f.name}", getattr(self, f.name)) for f in fields(self)]
-        drawn = [(op_named(name).code, *pair) for name, pair in ranges if pair is not None]
-        values = (float(len(drawn)), *(float(v) for triple in drawn for v in triple))
-        return Spec("jitter", values, slots=len(drawn)) if drawn else None
+        drawn = {name: (op_named(name).code, *pair) for name, pair in ranges if pair is not None}
+        values = (len(drawn), *(v for triple in drawn.values() for v in triple))
+        return Spec("jitter", values, tuple(drawn), slots=len(drawn)) if drawn else None
 
 
 @dataclass(frozen=True)
@@ -310,8 +306,7 @@ class RandomAdjustSharpness(Transform):
         op_named("adjust_sharpness").params[0].encode("RandomAdjustSharpness", self.sharpness_factor)
 
     def spec(self) -> Spec:
-        factor = float(self.sharpness_factor)
-        return _call("adjust_sharpness", self.p, sharpness_factor=(factor, factor))
+        return _call("adjust_sharpness", self.p, self.sharpness_factor)
 
 
 @dataclass(frozen=True)
@@ -364,7 +359,8 @@ class RandomErasing(Transform):
         self._set("value", _encode(op_named("erase").params[4], "RandomErasing", self.value))
 
     def spec(self) -> Spec:
-        return Spec("erase", (self.p, *self.scale, *self.ratio, *self.value))  # type: ignore[misc]
+        values = (self.p, *self.scale, *self.ratio, *self.value)  # type: ignore[misc]
+        return Spec("erase", values, ("erase",))
 
 
 @dataclass(frozen=True)
@@ -385,7 +381,7 @@ class Mixup(Transform):
             raise self._fail("alpha", "a number above 0")
 
     def spec(self) -> Spec:
-        return Spec("mixup", (self.p, float(self.alpha)))
+        return Spec("mixup", (self.p, self.alpha), ("mixup",))
 
 
 TRANSFORMS: dict[str, type[Transform]] = {c.__name__: c for c in Transform.__subclasses__()}

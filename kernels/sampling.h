@@ -9,7 +9,7 @@
 
 namespace ae { namespace AE_ISA {
 
-#define AE_SAMPLERS(X) X(call) X(jitter) X(resized_crop) X(resize_shorter) X(center_crop) X(erase) X(mixup)
+#define AE_SAMPLERS(X) X(call) X(jitter) X(resized_crop) X(resize) X(resize_shorter) X(center_crop) X(erase) X(mixup)
 enum SamplerCode : int {
 #define AE_CODE(name) SAMPLER_##name,
   AE_SAMPLERS(AE_CODE)
@@ -86,6 +86,16 @@ inline void sample_resized_crop(const double* v, Stream& s, Draft& d) {
   add_resized_crop(d, (d.h - h) / 2, (d.w - w) / 2, h, w, v);
 }
 
+inline void add_resize(Draft& d, int h, int w, double interpolation) {
+  Call& call = d.add(OP_resize);
+  call.args[0] = d.h = h;
+  call.args[1] = d.w = w;
+  call.args[2] = interpolation;
+}
+
+// out h, out w, interpolation
+inline void sample_resize(const double* v, Stream&, Draft& d) { add_resize(d, (int)v[0], (int)v[1], v[2]); }
+
 // size, max size (0: none), interpolation: the shorter side becomes size, the other follows
 inline void sample_resize_shorter(const double* v, Stream&, Draft& d) {
   const int shorter = min_of(d.h, d.w), longer = max_of(d.h, d.w);
@@ -94,11 +104,8 @@ inline void sample_resize_shorter(const double* v, Stream&, Draft& d) {
     new_short = max_of(1, (int)((double)((i64)v[1] * new_short) / new_long));
     new_long = (int)v[1];
   }
-  Call& call = d.add(OP_resize);
   const bool wide = d.w > d.h;
-  call.args[0] = d.h = wide ? new_short : new_long;
-  call.args[1] = d.w = wide ? new_long : new_short;
-  call.args[2] = v[2];
+  add_resize(d, wide ? new_short : new_long, wide ? new_long : new_short, v[2]);
 }
 
 // h, w: the middle; what an image lacks is 0

@@ -1,0 +1,100 @@
+"""Every op as a function, ``functional.rotate(images, angle, ...)``, with torchvision v2's names and defaults.
+
+The functions are made from the registry. They take uint8 images, (C, H, W), (B, C, H, W) or a list of (C, H, W), and
+return (C, H, W) or (B, C, H, W) uint8 on the same device; mix ops, which work on finished values, float32 byte/255.
+A parameter is one value for all images, or a tensor or array with one value (or row of values) a sample.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from augengine.backends import backend_name, load_backend
+from augengine.backends.images import check_images
+from augengine.ops import OPS, Op
+from augengine.plan import NEVER, Plan, finish_table
+from augengine.sampling import CALL, Program
+
+ImageBatch = Tensor | Sequence[Tensor]
+Function = Callable[..., Tensor]
+
+
+def apply(op: Op, images: ImageBatch, params: dict[str, object], resize_order: str = "pillow13") -> Tensor:
+    """Runs one op with checked parameters; raises as the op's `Param`s say."""
+    single = isinstance(images, Tensor) and images.ndim == 3
+    batch = check_images(images[None] if isinstance(images, Tensor) and single else images)
+    calls = np.zeros((len(batch), 1), CALL)
+    calls["op"] = op.code
+    for i in range(len(batch)):
+        args = op.encode({name: _value_of(value, i, len(batch), op, name) for name, value in params.items()})
+        calls["args"][i, 0, : len(args)] = args
+    dtype = torch.float32 if op.kind == "mix" else torch.uint8
+    out_size = _out_size(op, calls["args"][0, 0].tolist(), batch.sizes[0].tolist())
+    backend = backend_name("auto", batch.device)
+    table = finish_table(None, batch.channels, dtype)
+    pillow13 = resize_order == "pillow13"
+    layout, device = torch.contiguous_format, str(batch.device)
+    plan = Plan((), None, out_size, batch.channels, dtype, layout, device, backend, pillow13, NEVER, table)
+    out = load_backend(backend).run(plan, Program(calls, batch.sizes), batch)
+    return out[0] if single else out
+
+
+def _value_of(value: object, i: int, count: int, op: Op, name: str) -> object:
+    """Sample i's value of a parameter."""
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0:
+        if len(value) != count:
+            raise ValueError(f"{op.name}.{name}: got {len(value)} values for {count} images; expected one a sample")
+        value = value[i]
+    return value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value
+
+
+def _out_size(op: Op, args: Sequence[float], size: Sequence[int]) -> tuple[int, int]:
+    """The (height, width) that the op gives: what its parameters say, else its input's."""
+    starts, at = {}, 0
+    for p in op.params:
+        starts[p.name] = at
+        at += p.width
+    at = starts.get("size", starts.get("height", -1))
+    return (size[0], size[1]) if at < 0 else (int(args[at]), int(args[at + 1]))
+
+
+def _function_of(op: Op) -> Function:
+    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("images", keyword, annotation=ImageBatch)]
+    for p in op.params:
+        default = inspect.Parameter.empty if p.default is None else p.default
+        parameters.append(inspect.Parameter(p.name, keyword, default=default))
+    if any(p.name == "size" for p in op.params):
+        parameters.append(inspect.Parameter("resize_order", inspect.Parameter.KEYWORD_ONLY, default="pillow13"))
+    signature = inspect.Signature(parameters, return_annotation=Tensor)
+
+    def function(*args: object, **kwargs: object) -> Tensor:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{op.name}{signature}: {error}") from None
+        bound.apply_defaults()
+        images, order = bound.arguments.pop("images"), bound.arguments.pop("resize_order", "pillow13")
+        if order not in ("pillow13", "horizontal"):
+            raise ValueError(f"{op.name}.resize_order: got {order!r}; expected pillow13 or horizontal")
+        return apply(op, images, dict(bound.arguments), order)
+
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = f"{op.doc}\n\nFollows {op.source}." + "".join(
+        f"\n    {p.name}: {p.describe_bounds() if p.type != 'choice' else ' | '.join(p.choices)}" for p in op.params
+    )
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    return function
+
+
+_FUNCTIONS = {name: _function_of(op) for name, op in OPS.items()}
+globals().update(_FUNCTIONS)
+__all__ = ["apply", *_FUNCTIONS]
+
+
+def __getattr__(name: str) -> Function:
+    near = ", ".join(sorted(_FUNCTIONS))
+    raise AttributeError(f"augengine.functional has no op {name!r}; known ops: {near}")

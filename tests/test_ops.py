@@ -1,0 +1,131 @@
+"""Every op of the registry against Pillow, through its own function; nothing here knows an op by name."""
+
+import pytest
+import torch
+from cases import cases, identity_case, outside
+from oracle import RESIZE_ORDER, call_pil, from_pil, to_pil
+from pictures import SHAPES, gradient, noise, pictures
+
+from augengine import _native, functional
+from augengine.ops import OPS
+
+IMAGE_OPS = [op for op in OPS.values() if op.kind != "mix"]
+EVERY_OP = pytest.mark.parametrize("op", IMAGE_OPS, ids=lambda op: op.name)
+
+
+@pytest.fixture
+def isa(request):
+    before = _native.isa()
+    _native.set_isa(request.param)
+    yield request.param
+    _native.set_isa(before)
+
+
+def run(op, image, params):
+    options = {"resize_order": RESIZE_ORDER} if any(p.name == "size" for p in op.params) else {}
+    return getattr(functional, op.name)(image, **params, **options)
+
+
+def expected(op, image, params):
+    row = op.decode(op.encode(params))
+    return from_pil(
+        call_pil(op.name, {k: list(v) if isinstance(v, tuple) else v for k, v in row.items()}, to_pil(image))
+    )
+
+
+@EVERY_OP
+@pytest.mark.parametrize("isa", _native.isas(), indirect=True)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_equals_pillow_to_the_bit(op, isa, channels):
+    for h, w in SHAPES:
+        for image in pictures(h, w, channels):
+            for params in cases(op, h, w, most=30):
+                got, want = run(op, image, params), expected(op, image, params)
+                assert torch.equal(got, want), (
+                    f"{op.name}({params}) on {channels}x{h}x{w}: {(got != want).sum()} of {want.numel()} values differ"
+                )
+
+
+@EVERY_OP
+def test_equals_pillow_on_a_large_image(op):
+    image = gradient(400, 500) // 2 + noise(400, 500) // 4
+    for params in cases(op, 400, 500, most=8):
+        assert torch.equal(run(op, image, params), expected(op, image, params)), params
+
+
+@EVERY_OP
+def test_identity_leaves_image_unchanged(op):
+    params = identity_case(op)
+    if params is None:
+        return  # an op without an identity promises nothing here
+    for h, w in SHAPES:
+        image = noise(h, w)
+        assert torch.equal(run(op, image, params), image)
+
+
+@EVERY_OP
+def test_row_of_a_batch_equals_the_image_alone(op):
+    batch = torch.stack([noise(13, 17, seed=s) for s in range(5)])
+    for params in cases(op, 13, 17, most=5):
+        together = run(op, batch, params)
+        for i, image in enumerate(batch):
+            assert torch.equal(together[i], run(op, image, params))
+
+
+@EVERY_OP
+def test_memory_layout_changes_nothing(op):
+    image = noise(13, 17)
+    interleaved = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    sliced = torch.zeros(3, 26, 34, dtype=torch.uint8)[:, ::2, ::2]
+    sliced.copy_(image)
+    flipped_memory = image.transpose(1, 2).contiguous().transpose(1, 2)
+    for params in cases(op, 13, 17, most=5):
+        want = run(op, image, params)
+        for other in (interleaved, sliced, flipped_memory):
+            assert torch.equal(run(op, other, params), want)
+
+
+@EVERY_OP
+def test_input_is_never_written(op):
+    image = noise(13, 17)
+    before = image.clone()
+    for params in cases(op, 13, 17, most=10):
+        run(op, image, params)
+    assert torch.equal(image, before)
+
+
+@EVERY_OP
+def test_value_outside_the_bounds_is_refused_by_name(op):
+    valid = cases(op, 13, 17, most=1)[0]
+    for param in op.params:
+        for value in outside(param):
+            with pytest.raises((ValueError, TypeError), match=rf"{op.name}\.{param.name}: got"):
+                run(op, noise(13, 17), valid | {param.name: value})
+
+
+@EVERY_OP
+def test_unknown_parameter_is_refused(op):
+    with pytest.raises(TypeError, match="colour"):
+        getattr(functional, op.name)(noise(3, 3), **cases(op, 3, 3, most=1)[0], colour=1)
+
+
+def test_parameters_differ_by_sample():
+    batch = torch.stack([noise(9, 9, seed=s) for s in range(3)])
+    factors = torch.tensor([0.0, 1.0, 0.5])
+    got = functional.adjust_brightness(batch, factors)
+    for i in range(3):
+        assert torch.equal(got[i], functional.adjust_brightness(batch[i], float(factors[i])))
+
+
+def test_mixup_blends_in_float32():
+    batch = torch.stack([noise(4, 5, seed=s) for s in range(2)])
+    lam = 0.3
+    got = functional.mixup(batch, partner=torch.tensor([1, 0]), lam=lam)
+    unit = batch.float() * torch.tensor(1 / 255)
+    want = unit.flip(0) * torch.tensor(1.0 - lam) + unit * torch.tensor(lam)
+    assert torch.equal(got, want)
+
+
+def test_unknown_op_names_what_there_is():
+    with pytest.raises(AttributeError, match="adjust_brightness"):
+        functional.adjust_brightnes(noise(3, 3), 1.0)

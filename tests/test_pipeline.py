@@ -1,0 +1,255 @@
+"""The fused pass against one op after the other, and what a pipeline promises about batches and bad input."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import RESIZE_ORDER, call_erase, replay
+from pictures import gradient, noise
+from recipes import MEAN, STD, byte_transforms, everything
+from torchvision.transforms import v2
+
+import augengine as ae
+from augengine import _native
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def normalized(image):
+    return v2.functional.normalize(v2.functional.to_dtype(image, torch.float32, scale=True), list(MEAN), list(STD))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(byte_transforms(), min_size=1, max_size=6),
+    st.integers(1, 50),
+    st.integers(1, 50),
+    st.sampled_from([1, 3]),
+    st.integers(0, 2**32),
+    st.sampled_from(_native.isas()),
+)
+def test_fused_equals_one_op_after_the_other(transforms, h, w, channels, seed, isa):
+    pipe = ae.Pipeline(*transforms, dtype=torch.uint8, seed=seed, resize_order=RESIZE_ORDER)
+    batch = torch.stack([noise(h, w, channels), gradient(h, w, channels)])
+    program = pipe.sample([seed, seed + 1], size=(h, w))
+    before = _native.isa()
+    _native.set_isa(isa)
+    got = pipe.run(batch, program)
+    _native.set_isa(before)
+    for i in range(2):
+        assert torch.equal(got[i], replay(program[i], batch[i])), program[i]
+
+
+def finished_alone(row, image):
+    """A row without its mix: bytes by Pillow, then normalised and erased by torchvision."""
+    bytes_calls = [c for c in row if c[0] not in ("erase", "mixup")]
+    value = normalized(replay(bytes_calls, image))
+    for name, params in row:
+        if name == "erase":
+            value = call_erase(params, value)
+    return value
+
+
+@pytest.mark.parametrize("isa", _native.isas())
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_whole_recipe_equals_torchvision_to_the_bit(isa, dtype, memory_format):
+    pipe = everything(dtype=dtype, memory_format=memory_format, num_classes=7, resize_order=RESIZE_ORDER)
+    images = [noise(30 + i, 70 - i) if i % 2 else gradient(30 + i, 70 - i) for i in range(20)]
+    program = pipe.sample(range(20), epoch=1, size=[tuple(i.shape[1:]) for i in images])
+    targets = torch.arange(20) % 7
+    before = _native.isa()
+    _native.set_isa(isa)
+    got, soft = pipe.run(images, program, targets)
+    _native.set_isa(before)
+    alone = torch.stack([finished_alone(row, image) for row, image in zip(program, images, strict=True)])
+    hot = torch.nn.functional.one_hot(targets, 7).float()
+    want, want_soft = alone.clone(), hot.clone()
+    for i, row in enumerate(program):
+        for name, p in row:
+            if name == "mixup":
+                rest, lam = torch.tensor(1.0 - p["lam"]), torch.tensor(p["lam"])
+                want[i] = alone[p["partner"]] * rest + alone[i] * lam
+                want_soft[i] = hot[p["partner"]] * rest + hot[i] * lam
+    assert torch.equal(got, want.to(dtype))
+    assert torch.equal(soft, want_soft)
+    assert got.is_contiguous(memory_format=memory_format)
+
+
+def test_normalize_equals_torch_for_every_byte():
+    byte = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    for dtype in DTYPES:
+        got = ae.Pipeline(ae.Normalize(MEAN, STD), dtype=dtype)(byte)
+        assert torch.equal(got, normalized(byte).to(dtype))
+
+
+def test_float_batch_without_normalize_is_the_byte_over_255():
+    byte = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert torch.equal(ae.Pipeline()(byte), v2.functional.to_dtype(byte, torch.float32, scale=True))
+
+
+@pytest.mark.parametrize("sizes", [[40], [7, 33], [1] * 40, [39, 1]])
+def test_splits_of_a_batch_change_no_pixel(sizes):
+    pipe = ae.Pipeline(*everything().transforms[:-1], seed=5)
+    images = torch.stack([noise(50, 60, seed=s) for s in range(40)])
+    whole = pipe(images, sample_ids=range(40), epoch=3)
+    start = 0
+    for size in sizes:
+        ids = range(start, start + size)
+        assert torch.equal(pipe(images[start : start + size], sample_ids=ids, epoch=3), whole[start : start + size])
+        start += size
+
+
+def test_threads_change_no_pixel():
+    pipe = everything(num_classes=4)
+    images = torch.stack([noise(50, 60, seed=s) for s in range(70)])
+    before = torch.get_num_threads()
+    results = []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        results.append(pipe(images, sample_ids=range(70)))
+    torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_torch_manual_seed_governs_calls_without_ids():
+    pipe, images = ae.Pipeline(ae.RandomRotation(90)), torch.stack([noise(9, 9)] * 4)
+    torch.manual_seed(1)
+    first, second = pipe(images), pipe(images)
+    torch.manual_seed(1)
+    assert torch.equal(pipe(images), first)
+    assert not torch.equal(first, second)
+
+
+def test_pipeline_survives_json():
+    pipe = everything(num_classes=5, dtype=torch.float16, memory_format=torch.channels_last)
+    again = ae.Pipeline.from_json(pipe.to_json())
+    images = torch.stack([noise(50, 60, seed=s) for s in range(8)])
+    assert again == pipe
+    assert torch.equal(again(images, sample_ids=range(8)), pipe(images, sample_ids=range(8)))
+
+
+def test_regions_cut_beforehand_change_no_pixel():
+    pipe = ae.Pipeline(ae.RandomResizedCrop(24), ae.RandomHorizontalFlip(), dtype=torch.uint8)
+    images = [noise(40 + i, 60 - i) for i in range(12)]
+    program = pipe.sample(range(12), size=[tuple(i.shape[1:]) for i in images])
+    cut = [i[:, t : t + h, c : c + w] for i, (t, c, h, w) in zip(images, program.regions().tolist(), strict=True)]
+    assert torch.equal(pipe.run(cut, program.within_regions()), pipe.run(images, program))
+
+
+def test_empty_batch_gives_an_empty_batch():
+    out = ae.Pipeline(ae.RandomResizedCrop(8))(torch.empty(0, 3, 5, 5, dtype=torch.uint8))
+    assert out.shape == (0, 3, 8, 8)
+
+
+def test_plan_names_its_passes_and_bytes():
+    text = str(everything().plan((60, 70)))
+    assert "RandomResizedCrop: reads" in text
+    assert "statistics" in text
+    assert "one read and one write" in text
+
+
+BAD_CALLS = {
+    "float images": (lambda p: p(torch.zeros(2, 3, 4, 4)), TypeError, "torch.float32"),
+    "no batch": (lambda p: p(noise(4, 4)), ValueError, r"images\[None\]"),
+    "two channels": (lambda p: p(torch.zeros(1, 2, 4, 4, dtype=torch.uint8)), ValueError, "1 or 3 channels"),
+    "no pixels": (lambda p: p(torch.zeros(1, 3, 0, 4, dtype=torch.uint8)), ValueError, "sides of 1 to"),
+    "a string": (lambda p: p("photo.jpg"), TypeError, "got str"),
+    "an empty list": (lambda p: p([]), ValueError, "empty list"),
+    "mixed channels": (lambda p: p([noise(4, 4), noise(4, 4, 1)]), ValueError, r"images\[1\]"),
+    "sizes that differ": (lambda p: p([noise(4, 4), noise(5, 4)]), ValueError, "RandomResizedCrop"),
+    "too few ids": (lambda p: p(noise(4, 4)[None], sample_ids=[1, 2]), ValueError, "sample_ids"),
+    "fractional ids": (lambda p: p(noise(4, 4)[None], sample_ids=[0.5]), ValueError, "sample_ids"),
+    "negative epoch": (lambda p: p(noise(4, 4)[None], epoch=-1), ValueError, "epoch"),
+    "targets too many": (lambda p: p(noise(4, 4)[None], torch.arange(3)), ValueError, "targets"),
+    "program too long": (lambda p: p.run(noise(4, 4)[None], p.sample([1, 2], size=(4, 4))), ValueError, "2 rows"),
+    "size of nothing": (lambda p: p.sample([1], size=(0, 4)), ValueError, "size"),
+    "means for another channel count": (
+        lambda p: ae.Pipeline(ae.Normalize((0.1, 0.2, 0.3), 1.0))(noise(4, 4, 1)[None]),
+        ValueError,
+        "Normalize",
+    ),
+    "class index too high": (
+        lambda p: ae.Pipeline(ae.Mixup(), num_classes=2)(noise(4, 4)[None], torch.tensor([2])),
+        ValueError,
+        "num_classes=2",
+    ),
+    "no class count": (
+        lambda p: ae.Pipeline(ae.Mixup())(noise(4, 4)[None], torch.tensor([2])),
+        ValueError,
+        "num_classes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_call_is_refused_in_a_sentence(case):
+    call, error, text = BAD_CALLS[case]
+    with pytest.raises(error, match=text):
+        call(ae.Pipeline(ae.RandomHorizontalFlip()))
+
+
+BAD_DECLARATIONS = {
+    "probability above 1": (lambda: ae.RandomHorizontalFlip(1.5), ValueError, r"p: got 1.5; .*\[0, 1\]"),
+    "probability nan": (lambda: ae.RandomEqualize(float("nan")), ValueError, "p: got nan"),
+    "probability as text": (lambda: ae.RandomErasing("often"), ValueError, "p: got 'often'"),
+    "crop of size 0": (lambda: ae.RandomResizedCrop(0), ValueError, "size: got 0"),
+    "crop of three sizes": (lambda: ae.CenterCrop((1, 2, 3)), ValueError, "size"),
+    "inverted scale": (lambda: ae.RandomResizedCrop(8, scale=(1.0, 0.1)), ValueError, "scale"),
+    "zero ratio": (lambda: ae.RandomResizedCrop(8, ratio=(0.0, 1.0)), ValueError, "ratio"),
+    "unknown filter": (lambda: ae.Resize(8, "cubic"), ValueError, "interpolation: got 'cubic'"),
+    "negative jitter": (lambda: ae.ColorJitter(-1), ValueError, "brightness"),
+    "hue beyond half a turn": (lambda: ae.ColorJitter(hue=0.6), ValueError, "hue"),
+    "rotation by nan": (lambda: ae.RandomRotation(float("nan")), ValueError, "degrees: got nan"),
+    "fill above 255": (lambda: ae.RandomRotation(5, fill=300), ValueError, "fill: got 300"),
+    "alpha of 0": (lambda: ae.Mixup(0.0), ValueError, "alpha"),
+    "std of 0": (lambda: ae.Normalize(0.5, 0.0), ValueError, "std"),
+    "not a transform": (lambda: ae.Pipeline(torch.nn.ReLU()), TypeError, "transform 0"),
+    "flip after normalize": (
+        lambda: ae.Pipeline(ae.Normalize(0, 1), ae.RandomVerticalFlip()),
+        ValueError,
+        "transform 1",
+    ),
+    "normalize twice": (lambda: ae.Pipeline(ae.Normalize(0, 1), ae.Normalize(0, 1)), ValueError, "transform 1"),
+    "normalised bytes": (lambda: ae.Pipeline(ae.Normalize(0, 1), dtype=torch.uint8), ValueError, "uint8"),
+    "unknown dtype": (lambda: ae.Pipeline(dtype=torch.float64), ValueError, "float64"),
+    "unknown backend": (lambda: ae.Pipeline(backend="tpu"), ValueError, "backend: got 'tpu'"),
+    "seed below 0": (lambda: ae.Pipeline(seed=-1), ValueError, "seed"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DECLARATIONS)
+def test_bad_declaration_is_refused_by_name(case):
+    make, error, text = BAD_DECLARATIONS[case]
+    with pytest.raises(error, match=text):
+        make()
+
+
+BAD_TEXTS = {
+    "unknown transform": (
+        '{"version": 1, "transforms": [{"name": "Flip"}]}',
+        r"transforms\[0\]: unknown transform 'Flip'",
+    ),
+    "bad field": ('{"version": 1, "transforms": [{"name": "RandomEqualize", "p": 7}]}', r"transforms\[0\].*p: got 7"),
+    "no version": ('{"transforms": []}', "version 1"),
+    "unknown dtype": ('{"version": 1, "transforms": [], "dtype": "int4"}', "dtype: got 'int4'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TEXTS)
+def test_bad_pipeline_text_names_the_place(case):
+    text, message = BAD_TEXTS[case]
+    with pytest.raises(ValueError, match=message):
+        ae.Pipeline.from_json(text)
+
+
+def test_program_from_a_stranger_is_refused_and_never_crashes():
+    pipe, image = ae.Pipeline(ae.RandomResizedCrop(8), ae.Normalize(0, 1), ae.Mixup()), noise(20, 20)[None]
+    text = pipe.sample([0], size=(20, 20)).to_json()
+    with pytest.raises(ValueError, match="row 0, call 0: .*adjust_brightness"):
+        ae.Program.from_json(text.replace("resized_crop", "adjust_brightnes"))
+    with pytest.raises(ValueError, match="reaches outside"):
+        pipe.run(image, ae.Program.from_json(text.replace('"top": ', '"top": 3')))
+    with pytest.raises(ValueError, match="mixup with row 9"):
+        pipe.run(image, ae.Program.from_json(text.replace('"partner": 0', '"partner": 9')))
