@@ -2,7 +2,6 @@
 
 import itertools
 
-
 NUMBERS_OF_SIZE = {
     "top": lambda h, w: (0, h // 3),
     "left": lambda h, w: (0, w // 2),

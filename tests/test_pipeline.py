@@ -247,7 +247,7 @@ def test_bad_pipeline_text_names_the_place(case):
 def test_program_from_a_stranger_is_refused_and_never_crashes():
     pipe, image = ae.Pipeline(ae.RandomResizedCrop(8), ae.Normalize(0, 1), ae.Mixup()), noise(20, 20)[None]
     text = pipe.sample([0], size=(20, 20)).to_json()
-    with pytest.raises(ValueError, match="row 0, call 0: .*adjust_brightness"):
+    with pytest.raises(ValueError, match=r"row 0, call 0: .*adjust_brightness"):
         ae.Program.from_json(text.replace("resized_crop", "adjust_brightnes"))
     with pytest.raises(ValueError, match="reaches outside"):
         pipe.run(image, ae.Program.from_json(text.replace('"top": ', '"top": 3')))
