@@ -1,5 +1,6 @@
 from numpy import float32, float64, int32, int64, uint8
 from numpy.typing import NDArray
+from torch import Tensor
 
 call_size: int
 
@@ -29,6 +30,20 @@ def run(
     strides: list[int],
     threads: int,
 ) -> None: ...
+def lower(
+    sources: NDArray[int64],
+    calls: NDArray[uint8],
+    slots: int,
+    channels: int,
+    finish_position: int,
+    pillow13: bool,
+    table: NDArray[float32],
+    dtype: int,
+    out_h: int,
+    out_w: int,
+    strides: list[int],
+) -> tuple[NDArray[uint8], int, tuple[int, int], list[tuple[str, int, int, int]]]: ...
+def take_output(bytes: int) -> Tensor: ...
 def isas() -> list[str]: ...
 def isa() -> str: ...
 def set_isa(name: str) -> None: ...

@@ -11,6 +11,8 @@
 
 #include "geometry.h"
 #include "job.h"
+#include "lower.h"
+#include "output.h"
 #include "pool.h"
 #include "sampling.h"
 
@@ -171,6 +173,53 @@ void run(SourceTable sources, CallBytes calls, int slots, int channels, int fini
   });
 }
 
+// Lowers a batch for the CUDA kernels, with the arguments of `run`. Gives (head, size, (zeros, zeros_end), launches):
+// the workspace's first bytes, its size, the bytes of it that must be 0, and (kernel, first, count, blocks) a launch.
+nb::tuple lower(SourceTable sources, CallBytes calls, int slots, int channels, int finish_position, bool pillow13,
+                nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> table, int dtype, int out_h,
+                int out_w, const std::vector<int64_t>& strides) {
+  using namespace ae::baseline;
+  static const char* const names[] = {
+#define AE_NAME(name) #name,
+      AE_KERNELS(AE_NAME)
+#undef AE_NAME
+  };
+  const int batch = (int)sources.shape(0);
+  std::vector<View> images(batch);
+  const LowerJob job = {images.data(), (const Call*)calls.data(), batch, slots, channels, finish_position, pillow13,
+                        table.data(), dtype, out_h, out_w, strides[0], strides[1], strides[2], strides[3]};
+  auto* lowered = new Lowered;
+  nb::capsule owner(lowered, [](void* p) noexcept { delete (Lowered*)p; });
+  {
+    nb::gil_scoped_release unlocked;
+    for (int i = 0; i < batch; i++) {
+      const int64_t* s = sources.data() + 6 * i;
+      images[i] = {s[0], s[3], s[4], s[5], (int)s[1], (int)s[2], 0};
+      check_row(job.calls + (size_t)i * slots, slots, i, batch, images[i].h, images[i].w, out_h, out_w);
+    }
+    *lowered = Lowering(job).run();
+  }
+  nb::list launches;
+  for (const Launch& l : lowered->launches) launches.append(nb::make_tuple(names[l.kernel], l.first, l.count, l.blocks));
+  const size_t shape[1] = {lowered->head.size()};
+  nb::ndarray<nb::numpy, uint8_t> head(lowered->head.data(), 1, shape, owner);
+  return nb::make_tuple(head, lowered->size, nb::make_tuple(lowered->zeros, lowered->zeros_end), launches);
+}
+
+// A flat uint8 tensor whose memory is reused once it and all its views are gone.
+nb::ndarray<nb::pytorch, uint8_t, nb::ndim<1>, nb::device::cpu> take_output(size_t bytes) {
+  ae::Buffer* held = new ae::Buffer(ae::outputs().take(bytes));
+  if (!held->data) {
+    delete held;
+    throw std::bad_alloc();
+  }
+  nb::capsule owner(held, [](void* p) noexcept {
+    ae::outputs().give(*(ae::Buffer*)p);
+    delete (ae::Buffer*)p;
+  });
+  return nb::ndarray<nb::pytorch, uint8_t, nb::ndim<1>, nb::device::cpu>(held->data, {bytes}, owner);
+}
+
 std::vector<std::string> isa_names() {
   std::vector<std::string> names;
   for (const Isa& isa : isas()) names.push_back(isa.name);
@@ -193,6 +242,10 @@ NB_MODULE(_native, m) {
   m.def("run", &run, nb::arg("sources"), nb::arg("calls"), nb::arg("slots"), nb::arg("channels"),
         nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("out"), nb::arg("dtype"),
         nb::arg("out_h"), nb::arg("out_w"), nb::arg("strides"), nb::arg("threads"));
+  m.def("lower", &lower, nb::arg("sources"), nb::arg("calls"), nb::arg("slots"), nb::arg("channels"),
+        nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("dtype"), nb::arg("out_h"),
+        nb::arg("out_w"), nb::arg("strides"));
+  m.def("take_output", &take_output, nb::arg("bytes"));
   m.def("isas", &isa_names, "Instruction sets that this machine and this build have, the best last.");
   m.def("isa", [] { return std::string(chosen_isa().name); });
   m.def("set_isa", &choose_isa, nb::arg("name"));

@@ -66,15 +66,9 @@ void adopt(Canvas& c, const Planes& image) {
 void materialise(Canvas& c, int channels) {
   if (!c.lut_pending && !c.flip_x && !c.flip_y) return;
   const Planes in = c.image, out = target(c, channels, in.h, in.w);
-  for (int k = 0; k < channels; k++) {
-    const u8* lut = c.lut[k];
-    for (int y = 0; y < in.h; y++) {
-      const u8* src = in.row(k, c.flip_y ? in.h - 1 - y : y);
-      u8* dst = out.row(k, y);
-      if (c.flip_x) for (int x = 0; x < in.w; x++) dst[x] = lut[src[in.w - 1 - x]];
-      else for (int x = 0; x < in.w; x++) dst[x] = lut[src[x]];
-    }
-  }
+  for (int k = 0; k < channels; k++)
+    for (int y = 0; y < in.h; y++)
+      look_up(c.lut[k], in.row(k, c.flip_y ? in.h - 1 - y : y), out.row(k, y), in.w, c.flip_x);
   adopt(c, out);
   clear_lut(c);
   c.flip_x = c.flip_y = false;
@@ -153,23 +147,14 @@ void run_pixel(Canvas& c, int channels, Function op) {
   if (channels == 1) return;
   const Planes in = c.image, out = target(c, channels, in.h, in.w);
   for (int y = 0; y < in.h; y++) {
-    const u8 *__restrict r = in.row(0, y), *__restrict g = in.row(1, y), *__restrict b = in.row(2, y);
-    u8 *__restrict ro = out.row(0, y), *__restrict go = out.row(1, y), *__restrict bo = out.row(2, y);
-    if (c.lut_pending) {
-      for (int x = 0; x < in.w; x++) {
-        ro[x] = c.lut[0][r[x]];
-        go[x] = c.lut[1][g[x]];
-        bo[x] = c.lut[2][b[x]];
-      }
-      for (int x = 0; x < in.w; x++) {
-        const Rgb p = op(Rgb{ro[x], go[x], bo[x]});
-        ro[x] = p.r; go[x] = p.g; bo[x] = p.b;
-      }
-    } else {
-      for (int x = 0; x < in.w; x++) {
-        const Rgb p = op(Rgb{r[x], g[x], b[x]});
-        ro[x] = p.r; go[x] = p.g; bo[x] = p.b;
-      }
+    for (int k = 0; k < 3; k++) {
+      if (c.lut_pending) look_up(c.lut[k], in.row(k, y), out.row(k, y), in.w, false);
+      else memcpy(out.row(k, y), in.row(k, y), in.w);
+    }
+    u8 *__restrict r = out.row(0, y), *__restrict g = out.row(1, y), *__restrict b = out.row(2, y);
+    for (int x = 0; x < in.w; x++) {
+      const Rgb p = op(Rgb{r[x], g[x], b[x]});
+      r[x] = p.r; g[x] = p.g; b[x] = p.b;
     }
   }
   adopt(c, out);
@@ -397,7 +382,7 @@ Need need_of(const Job& job, int row) {
     if (calls[i].op < 0) continue;
     const Geometry g = geometry_of(calls[i], h, w);
     if (g.type == GEOMETRY_RESAMPLE) {
-      const size_t bytes = resample_scratch(g);
+      const size_t bytes = resample_scratch(g, job.channels);
       need.resample = bytes > need.resample ? bytes : need.resample;
     }
     h = g.out_h;
@@ -471,12 +456,6 @@ void fold_table(const Job& job, const Canvas& c, Finish& f) {
         f.half[k][v] = job.dtype == DTYPE_FLOAT16 ? to_float16(f.table[k][v]) : to_bfloat16(f.table[k][v]);
 }
 
-template <class T>
-void look_up(const T* __restrict table, const u8* __restrict src, T* __restrict dst, int w, bool flip) {
-  if (flip) for (int x = 0; x < w; x++) dst[x] = table[src[w - 1 - x]];
-  else for (int x = 0; x < w; x++) dst[x] = table[src[x]];
-}
-
 const u8* source_row(const Canvas& c, int k, int y) { return c.image.row(k, c.flip_y ? c.image.h - 1 - y : y); }
 
 // Applies the finishing calls of one row, up to a mix or after it, to a line of floats.
@@ -492,13 +471,6 @@ void erase_line(const Job& job, int row, int k, int y, bool after_mix, float* li
     for (int x = max_of(r.left, 0); x < min_of(r.left + r.width, job.out_w); x++) line[x] = r.value[k];
   }
 }
-
-template <class T>
-T convert(float v);
-template <>
-inline float convert<float>(float v) { return v; }
-template <>
-inline u8 convert<u8>(float v) { return clip_byte(v); }
 
 void store_line(const Job& job, int row, int k, int y, const float* line) {
   const ptrdiff_t at = row * job.stride_n + k * job.stride_c + y * job.stride_y;
@@ -531,41 +503,48 @@ const Call* mix_of(const Job& job, int row) {
 }
 
 // No erasing, no mixing: straight from bytes to the output.
-void finish_plain(const Job& job, int row, const Canvas& c, const Finish& f, float* line) {
-  for (int k = 0; k < job.channels; k++)
-    for (int y = 0; y < job.out_h; y++) {
-      const u8* src = source_row(c, k, y);
-      const ptrdiff_t at = row * job.stride_n + k * job.stride_c + y * job.stride_y;
-      if (job.stride_x != 1 || job.dtype == DTYPE_UINT8) {
-        look_up(f.table[k], src, line, job.out_w, c.flip_x);
-        store_line(job, row, k, y, line);
-      } else if (job.dtype == DTYPE_FLOAT32) {
-        look_up(f.table[k], src, (float*)job.out + at, job.out_w, c.flip_x);
-      } else {
-        look_up(f.half[k], src, (u16*)job.out + at, job.out_w, c.flip_x);
+template <class T>
+void finish_plain(const Job& job, int row, const Canvas& c, const T* table, int k) {
+  const PlaneTable<T> values(table);
+  for (int y = 0; y < job.out_h; y++) {
+    T* const out = (T*)job.out + row * job.stride_n + k * job.stride_c + y * job.stride_y;
+    look_up(values, source_row(c, k, y), out, job.out_w, c.flip_x);
+  }
+}
+
+void finish_plain(const Job& job, int row, const Canvas& c, const Finish& f) {
+  for (int k = 0; k < job.channels; k++) {
+    if (job.dtype == DTYPE_FLOAT32) finish_plain(job, row, c, f.table[k], k);
+    else if (job.dtype != DTYPE_UINT8) finish_plain(job, row, c, f.half[k], k);
+    else
+      for (int y = 0; y < job.out_h; y++) {
+        u8* const out = (u8*)job.out + row * job.stride_n + k * job.stride_c + y * job.stride_y;
+        look_up(c.lut[k], source_row(c, k, y), out, job.out_w, c.flip_x);
       }
-    }
+  }
 }
 
 void finish_row(const Job& job, int row, const Canvas& own, const Canvas* partner, Arena arena) {
   Finish* f = arena.take<Finish>(2);
   float *line = arena.take<float>(job.out_w), *other = arena.take<float>(job.out_w);
   fold_table(job, own, f[0]);
-  if (!has_finishing_calls(job, row)) return finish_plain(job, row, own, f[0], line);
+  if (job.stride_x == 1 && !has_finishing_calls(job, row)) return finish_plain(job, row, own, f[0]);
   const Call* mix = mix_of(job, row);
   if (mix) fold_table(job, *partner, f[1]);
-  for (int k = 0; k < job.channels; k++)
+  for (int k = 0; k < job.channels; k++) {
+    const PlaneTable<float> values(f[0].table[k]), partner_values(f[mix ? 1 : 0].table[k]);
     for (int y = 0; y < job.out_h; y++) {
-      look_up(f[0].table[k], source_row(own, k, y), line, job.out_w, own.flip_x);
+      look_up(values, source_row(own, k, y), line, job.out_w, own.flip_x);
       erase_line(job, row, k, y, false, line);
       if (mix) {
-        look_up(f[1].table[k], source_row(*partner, k, y), other, job.out_w, partner->flip_x);
+        look_up(partner_values, source_row(*partner, k, y), other, job.out_w, partner->flip_x);
         erase_line(job, (int)mix->args[0], k, y, false, other);
         for (int x = 0; x < job.out_w; x++) line[x] = mixed(*mix, line[x], other[x]);
         erase_line(job, row, k, y, true, line);
       }
       store_line(job, row, k, y, line);
     }
+  }
 }
 
 size_t finish_bytes(const Job& job) { return 2 * sizeof(Finish) + 2 * sizeof(float) * (size_t)job.out_w + 4 * 64; }

@@ -1,9 +1,11 @@
-// Pillow's two-pass resampling over planes of bytes on the CPU. Sums are integers, so any order of addition is exact.
+// Pillow's two-pass resampling over planes of bytes on the CPU. Coefficients are 22-bit integers and sums are 32-bit
+// ones, so any order of addition, and any way to cut a coefficient into parts, is exact.
 #pragma once
 #include <stddef.h>
 #include <string.h>
 
 #include "geometry.h"
+#include "simd.h"
 
 namespace ae { namespace AE_ISA {
 
@@ -14,7 +16,7 @@ struct Planes {
   u8* row(int channel, int y) const { return p[channel] + y * stride; }
 };
 
-// The coefficients of one axis: output i reads taps[i * width ...] from input first[i] on.
+// The coefficients of one axis: output i reads taps[i * width ...] from input first[i] on; unused ones are 0.
 struct Axis {
   int* first;
   int* taps;
@@ -32,56 +34,176 @@ inline Axis make_axis(int interpolation, int in, int out, int* memory) {
     nearest_axis(in, out, [&](int i, int first, int tap) { a.first[i] = first; a.taps[i] = tap; });
     return a;
   }
-  for (int i = 0; i < out; i++) {
-    axis_taps(interpolation, in, out, i, a.first + i, a.taps + (size_t)i * a.width);
-    // windows of full width must end inside the input
-    const int over = a.first[i] + a.width - in;
-    if (over > 0 && a.first[i] > 0) {
-      const int shift = min_of(over, a.first[i]);
-      int* taps = a.taps + (size_t)i * a.width;
-      memmove(taps + shift, taps, sizeof(int) * (a.width - shift));
-      memset(taps, 0, sizeof(int) * shift);
-      a.first[i] -= shift;
-    }
-  }
+  for (int i = 0; i < out; i++) axis_taps(interpolation, in, out, i, a.first + i, a.taps + (size_t)i * a.width);
   return a;
 }
 
-inline void resample_rows(const Planes& in, const Planes& out, int k, const Axis& axis, int* sums) {
-  const int width = min_of(axis.width, in.h);
-  for (int y = 0; y < out.h; y++) {
-    for (int x = 0; x < out.w; x++) sums[x] = 1 << 21;
-    for (int j = 0; j < width; j++) {
-      const int tap = axis.taps[(size_t)y * axis.width + j];
-      if (tap == 0) continue;
-      const u8* __restrict src = in.row(k, axis.first[y] + j);
-      int* __restrict s = sums;
-      for (int x = 0; x < out.w; x++) s[x] += src[x] * tap;
+inline void resample_column(const Planes& in, const Planes& out, int k, int y, int x, const Axis& axis) {
+  const u8* from = in.row(k, y) + axis.first[x];
+  const int* taps = axis.taps + (size_t)x * axis.width;
+  const int count = min_of(axis.width, in.w - axis.first[x]);
+  int sum = 0;
+  for (int j = 0; j < count; j++) sum += from[j] * taps[j];
+  out.row(k, y)[x] = round_taps(sum);
+}
+
+#ifdef AE_VBMI
+
+// Four bytes at a time by VNNI: a coefficient is three signed base-256 digits, summed apart and joined at the end.
+struct Digits {
+  int word[3];
+};
+
+inline Digits digits_of(const int* taps, int count) {
+  Digits d = {{0, 0, 0}};
+  for (int j = 0; j < min_of(4, count); j++) {
+    int rest = taps[j];
+    for (int i = 0; i < 3; i++) {
+      const int digit = i < 2 ? (int)(signed char)rest : rest;
+      d.word[i] |= (int)((u32)(u8)digit << (8 * j));
+      rest = (rest - digit) >> 8;
     }
-    u8* __restrict dst = out.row(k, y);
-    for (int x = 0; x < out.w; x++) dst[x] = (u8)clamp(sums[x] >> 22, 0, 255);
+  }
+  return d;
+}
+
+struct Sums {
+  __m512i digit[3];
+  Sums() : digit{_mm512_set1_epi32(1 << 21), _mm512_setzero_si512(), _mm512_setzero_si512()} {}
+  void add(__m512i bytes, const __m512i* d) {
+    for (int i = 0; i < 3; i++) digit[i] = _mm512_dpbusd_epi32(digit[i], bytes, d[i]);
+  }
+  __m512i rounded() const {
+    const __m512i high = _mm512_add_epi32(_mm512_slli_epi32(digit[1], 8), _mm512_slli_epi32(digit[2], 16));
+    return _mm512_srai_epi32(_mm512_add_epi32(digit[0], high), 22);
+  }
+};
+
+inline void resample_rows(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
+  const int groups = (axis.width + 3) / 4;
+  __m512i* digits = (__m512i*)work;
+  for (int y = 0; y < out.h; y++) {
+    for (int g = 0; g < groups; g++) {
+      const Digits d = digits_of(axis.taps + (size_t)y * axis.width + 4 * g, axis.width - 4 * g);
+      for (int i = 0; i < 3; i++) digits[3 * g + i] = _mm512_set1_epi32(d.word[i]);
+    }
+    for (int k = 0; k < channels; k++)
+      for (int x = 0; x < out.w; x += 64) {
+        const __mmask64 valid = first_bytes(out.w - x);
+        Sums sums[4];
+        for (int g = 0; g < groups; g++) {
+          __m512i r[4];
+          for (int j = 0; j < 4; j++) {
+            const int row = min_of(axis.first[y] + 4 * g + j, in.h - 1);  // behind the last row all taps are 0
+            r[j] = _mm512_maskz_loadu_epi8(valid, in.row(k, row) + x);
+          }
+          const __m512i a = _mm512_unpacklo_epi8(r[0], r[1]), b = _mm512_unpackhi_epi8(r[0], r[1]);
+          const __m512i c = _mm512_unpacklo_epi8(r[2], r[3]), d = _mm512_unpackhi_epi8(r[2], r[3]);
+          sums[0].add(_mm512_unpacklo_epi16(a, c), digits + 3 * g);
+          sums[1].add(_mm512_unpackhi_epi16(a, c), digits + 3 * g);
+          sums[2].add(_mm512_unpacklo_epi16(b, d), digits + 3 * g);
+          sums[3].add(_mm512_unpackhi_epi16(b, d), digits + 3 * g);
+        }
+        const __m512i low = _mm512_packs_epi32(sums[0].rounded(), sums[1].rounded());
+        const __m512i high = _mm512_packs_epi32(sums[2].rounded(), sums[3].rounded());
+        _mm512_mask_storeu_epi8(out.row(k, y) + x, valid, _mm512_packus_epi16(low, high));
+      }
   }
 }
 
-inline void resample_columns(const Planes& in, const Planes& out, int k, const Axis& axis) {
-  const int width = min_of(axis.width, in.w);
+// Sixteen outputs of a row: where in a window of 128 bytes their taps lie, four at a time.
+struct Block {
+  int start;  // of the window
+  __m512i* index;
+  __m512i* digits;
+};
+
+template <int GROUPS>
+inline void block_columns(const Planes& in, const Planes& out, int k, int x, const Block& block, int groups) {
+  const int count = GROUPS ? GROUPS : groups;
+  const __mmask64 near = first_bytes(in.w - block.start), far = first_bytes(max_of(0, in.w - block.start - 64));
+  const __mmask16 valid = (__mmask16)first_bytes(min_of(16, out.w - x));
   for (int y = 0; y < out.h; y++) {
-    const u8* src = in.row(k, y);
-    u8* dst = out.row(k, y);
-    for (int x = 0; x < out.w; x++) {
-      int sum = 0;
-      const u8* from = src + axis.first[x];
-      const int* taps = axis.taps + (size_t)x * axis.width;
-      for (int j = 0; j < width; j++) sum += from[j] * taps[j];
-      dst[x] = round_taps(sum);
+    const u8* src = in.row(k, y) + block.start;
+    const __m512i a = _mm512_maskz_loadu_epi8(near, src), b = _mm512_maskz_loadu_epi8(far, src + 64);
+    Sums sums;
+    for (int g = 0; g < count; g++) sums.add(_mm512_permutex2var_epi8(a, block.index[g], b), block.digits + 3 * g);
+    const __m512i value = _mm512_max_epi32(sums.rounded(), _mm512_setzero_si512());
+    _mm512_mask_cvtusepi32_storeu_epi8(out.row(k, y) + x, valid, value);
+  }
+}
+
+inline void resample_columns(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
+  const int groups = (axis.width + 3) / 4;
+  Block block = {0, (__m512i*)work, (__m512i*)work + groups};
+  for (int x = 0; x < out.w; x += 16) {
+    const int n = min_of(16, out.w - x);
+    block.start = axis.first[x];
+    if (axis.first[x + n - 1] + 4 * groups - block.start > 128) {
+      for (int k = 0; k < channels; k++)
+        for (int y = 0; y < out.h; y++)
+          for (int i = x; i < x + n; i++) resample_column(in, out, k, y, i, axis);
+      continue;
+    }
+    for (int g = 0; g < groups; g++) {
+      alignas(64) u8 index[64];
+      alignas(64) int digits[3][16];
+      for (int i = 0; i < 16; i++) {
+        const int at = x + min_of(i, n - 1);
+        for (int j = 0; j < 4; j++) index[4 * i + j] = (u8)(axis.first[at] - block.start + 4 * g + j);
+        const Digits d = digits_of(axis.taps + (size_t)at * axis.width + 4 * g, axis.width - 4 * g);
+        for (int p = 0; p < 3; p++) digits[p][i] = d.word[p];
+      }
+      block.index[g] = _mm512_load_si512(index);
+      for (int p = 0; p < 3; p++) block.digits[3 * g + p] = _mm512_load_si512(digits[p]);
+    }
+    for (int k = 0; k < channels; k++) {
+      if (groups == 1) block_columns<1>(in, out, k, x, block, groups);
+      else if (groups == 2) block_columns<2>(in, out, k, x, block, groups);
+      else block_columns<0>(in, out, k, x, block, groups);
     }
   }
 }
 
-inline size_t resample_scratch(const Geometry& g) {
-  const size_t middle = (size_t)g.out_w * g.box_h > (size_t)g.box_w * g.out_h ? (size_t)g.out_w * g.box_h : (size_t)g.box_w * g.out_h;
-  const size_t widest = (size_t)(g.box_w > g.out_w ? g.box_w : g.out_w);
-  return middle + sizeof(int) * (axis_ints(g.interpolation, g.box_w, g.out_w) + axis_ints(g.interpolation, g.box_h, g.out_h) + widest) + 512;
+inline size_t work_ints(int width, int) { return (size_t)((width + 3) / 4) * 4 * 16 + 32; }
+
+#else
+
+inline void resample_rows(const Planes& in, const Planes& out, int channels, const Axis& axis, int* sums) {
+  for (int k = 0; k < channels; k++)
+    for (int y = 0; y < out.h; y++) {
+      for (int x = 0; x < out.w; x++) sums[x] = 1 << 21;
+      const int count = min_of(axis.width, in.h - axis.first[y]);
+      for (int j = 0; j < count; j++) {
+        const int tap = axis.taps[(size_t)y * axis.width + j];
+        const u8* __restrict src = in.row(k, axis.first[y] + j);
+        int* __restrict s = sums;
+        for (int x = 0; x < out.w; x++) s[x] += src[x] * tap;
+      }
+      u8* __restrict dst = out.row(k, y);
+      for (int x = 0; x < out.w; x++) dst[x] = (u8)clamp(sums[x] >> 22, 0, 255);
+    }
+}
+
+inline void resample_columns(const Planes& in, const Planes& out, int channels, const Axis& axis, int*) {
+  for (int k = 0; k < channels; k++)
+    for (int y = 0; y < out.h; y++)
+      for (int x = 0; x < out.w; x++) resample_column(in, out, k, y, x, axis);
+}
+
+inline size_t work_ints(int, int widest) { return (size_t)widest + 32; }
+
+#endif
+
+inline size_t resample_ints(const Geometry& g) {
+  const int width = max_of(max_taps(g.interpolation, g.box_w, g.out_w), max_taps(g.interpolation, g.box_h, g.out_h));
+  return axis_ints(g.interpolation, g.box_w, g.out_w) + axis_ints(g.interpolation, g.box_h, g.out_h) +
+         work_ints(width, max_of(g.box_w, g.out_w));
+}
+
+inline size_t resample_scratch(const Geometry& g, int channels) {
+  const size_t across = (size_t)g.out_w * g.box_h, down = (size_t)g.box_w * g.out_h;
+  return channels * (across > down ? across : down) + sizeof(int) * resample_ints(g) + 1024;
 }
 
 // `in` is the box. A pass whose size does not change is skipped.
@@ -91,29 +213,19 @@ inline void resample(const Planes& in, const Planes& out, int channels, const Ge
   ints += axis_ints(g.interpolation, in.w, out.w);
   const Axis down = make_axis(g.interpolation, in.h, out.h, ints);
   ints += axis_ints(g.interpolation, in.h, out.h);
-  int* sums = ints;
-  u8* const middle_bytes = (u8*)(sums + max_of(in.w, out.w));
+  int* const work = (int*)(((size_t)ints + 63) & ~(size_t)63);
+  if (in.h == out.h) return resample_columns(in, out, channels, across, work);
+  if (in.w == out.w) return resample_rows(in, out, channels, down, work);
   const bool rows_first = vertical_first(g, pillow13);
-  for (int k = 0; k < channels; k++) {
-    if (in.h == out.h) { resample_columns(in, out, k, across); continue; }
-    if (in.w == out.w) { resample_rows(in, out, k, down, sums); continue; }
-    Planes middle = rows_first ? Planes{{}, in.w, out.h, in.w} : Planes{{}, out.w, in.h, out.w};
-    middle.p[k] = middle_bytes;
-    if (rows_first) {
-      resample_rows(in, middle, k, down, sums);
-      resample_columns(middle, out, k, across);
-    } else {
-      resample_columns(in, middle, k, across);
-      resample_rows(middle, out, k, down, sums);
-    }
-  }
-}
-
-inline void split_rgb(const u8* __restrict src, u8* __restrict r, u8* __restrict g, u8* __restrict b, int w) {
-  for (int x = 0; x < w; x++) {
-    r[x] = src[3 * x];
-    g[x] = src[3 * x + 1];
-    b[x] = src[3 * x + 2];
+  Planes middle = rows_first ? Planes{{}, in.w, out.h, in.w} : Planes{{}, out.w, in.h, out.w};
+  u8* bytes = (u8*)(work + work_ints(max_of(across.width, down.width), max_of(in.w, out.w)));
+  for (int k = 0; k < channels; k++) middle.p[k] = bytes + (size_t)k * middle.h * middle.w;
+  if (rows_first) {
+    resample_rows(in, middle, channels, down, work);
+    resample_columns(middle, out, channels, across, work);
+  } else {
+    resample_columns(in, middle, channels, across, work);
+    resample_rows(middle, out, channels, down, work);
   }
 }
 

@@ -17,7 +17,7 @@ class CpuBackend:
     def run(self, plan: Plan, program: Program, images: Images) -> torch.Tensor:
         """See `Backend.run`."""
         h, w = plan.out_size
-        out = torch.empty((len(images), plan.channels, h, w), dtype=plan.dtype, memory_format=plan.memory_format)
+        out = empty_batch((len(images), plan.channels, h, w), plan.dtype, plan.memory_format)
         calls = np.ascontiguousarray(program.calls)
         slots = calls.shape[1]
         _native.run(
@@ -36,3 +36,14 @@ class CpuBackend:
             torch.get_num_threads(),
         )
         return out
+
+
+def empty_batch(
+    shape: tuple[int, int, int, int], dtype: torch.dtype, memory_format: torch.memory_format
+) -> torch.Tensor:
+    """An uninitialised (B, C, H, W) tensor in memory that earlier batches have left, where there is some."""
+    b, c, h, w = shape
+    flat = _native.take_output(b * c * h * w * dtype.itemsize).view(dtype)
+    if memory_format == torch.channels_last:
+        return flat.view(b, h, w, c).permute(0, 3, 1, 2)
+    return flat.view(shape)
