@@ -37,31 +37,48 @@ struct ByteTable {
   }
 };
 
-// 64 source bytes for outputs x.. of a row of w, of which n are valid, in the order that `order` says.
-inline __m512i row_bytes(const u8* src, int x, int n, int w, bool flip, __m512i order) {
-  const u8* from = flip ? src + w - x - n : src + x;
-  return _mm512_permutexvar_epi8(order, _mm512_maskz_loadu_epi8(first_bytes(n), from));
-}
+// Unpacking byte planes works inside each of a register's four 16-byte lanes. `order` is the order in which source
+// bytes must enter, so that `planes` planes unpack to outputs in order; backwards for a flipped row.
+struct Order {
+  alignas(64) u8 byte[64];
+};
 
-// The order in which row_bytes must give bytes so that unpacking `planes` byte planes leaves outputs in order:
-// unpacking works inside each of the four 16-byte lanes. Flipped rows are read backwards, n valid bytes.
-inline __m512i unpack_order(int planes, int n, bool flip) {
-  alignas(64) u8 order[64];
+constexpr Order unpack_order(int planes, bool flip) {
+  Order order = {};
   const int run = 16 / planes;  // outputs a lane and register
   for (int lane = 0; lane < 4; lane++)
     for (int i = 0; i < 16; i++) {
       const int output = planes == 1 ? lane * 16 + i : (i / run) * (4 * run) + lane * run + i % run;
-      order[lane * 16 + i] = (u8)(flip ? n - 1 - output : output);
+      order.byte[lane * 16 + i] = (u8)(flip ? 63 - output : output);
     }
-  return _mm512_load_si512(order);
+  return order;
 }
+
+template <int PLANES>
+struct RowReader {
+  static constexpr Order forward = unpack_order(PLANES, false), backward = unpack_order(PLANES, true);
+  const u8* src;
+  int w;
+  bool flip;
+  __m512i order;
+
+  RowReader(const u8* src, int w, bool flip)
+      : src(src), w(w), flip(flip), order(_mm512_load_si512(flip ? backward.byte : forward.byte)) {}
+  // The source bytes of outputs x .. x + n.
+  __m512i at(int x, int n) const {
+    const u8* from = flip ? src + w - x - n : src + x;
+    const __m512i bytes = _mm512_maskz_loadu_epi8(first_bytes(n), from);
+    const __m512i missing = _mm512_set1_epi8((char)(flip ? 64 - n : 0));  // the last bytes of a row end before 63
+    return _mm512_permutexvar_epi8(_mm512_sub_epi8(order, missing), bytes);
+  }
+};
 
 inline void look_up(const u8* table, const u8* src, u8* dst, int w, bool flip) {
   const ByteTable bytes(table);
-  const __m512i order = unpack_order(1, 64, flip), last_order = unpack_order(1, w % 64, flip);
+  const RowReader<1> row(src, w, flip);
   for (int x = 0; x < w; x += 64) {
     const int n = min_of(64, w - x);
-    const __m512i index = row_bytes(src, x, n, w, flip, n == 64 ? order : last_order);
+    const __m512i index = row.at(x, n);
     _mm512_mask_storeu_epi8(dst + x, first_bytes(n), bytes[index]);
   }
 }
@@ -84,10 +101,10 @@ inline void store_values(void* dst, int valid_bytes, __m512i values) {
 
 inline void look_up(const PlaneTable<u16>& table, const u8* src, u16* dst, int w, bool flip) {
   const ByteTable low(table.bytes[0]), high(table.bytes[1]);
-  const __m512i order = unpack_order(2, 64, flip), last_order = unpack_order(2, w % 64, flip);
+  const RowReader<2> row(src, w, flip);
   for (int x = 0; x < w; x += 64) {
     const int n = min_of(64, w - x);
-    const __m512i index = row_bytes(src, x, n, w, flip, n == 64 ? order : last_order);
+    const __m512i index = row.at(x, n);
     const __m512i a = low[index], b = high[index];
     store_values(dst + x, 2 * n, _mm512_unpacklo_epi8(a, b));
     store_values(dst + x + 32, 2 * n - 64, _mm512_unpackhi_epi8(a, b));
@@ -97,10 +114,10 @@ inline void look_up(const PlaneTable<u16>& table, const u8* src, u16* dst, int w
 inline void look_up(const PlaneTable<float>& table, const u8* src, float* dst, int w, bool flip) {
   const ByteTable plane[4] = {ByteTable(table.bytes[0]), ByteTable(table.bytes[1]), ByteTable(table.bytes[2]),
                               ByteTable(table.bytes[3])};
-  const __m512i order = unpack_order(4, 64, flip), last_order = unpack_order(4, w % 64, flip);
+  const RowReader<4> row(src, w, flip);
   for (int x = 0; x < w; x += 64) {
     const int n = min_of(64, w - x);
-    const __m512i index = row_bytes(src, x, n, w, flip, n == 64 ? order : last_order);
+    const __m512i index = row.at(x, n);
     const __m512i a = plane[0][index], b = plane[1][index], c = plane[2][index], d = plane[3][index];
     const __m512i ab0 = _mm512_unpacklo_epi8(a, b), ab1 = _mm512_unpackhi_epi8(a, b);
     const __m512i cd0 = _mm512_unpacklo_epi8(c, d), cd1 = _mm512_unpackhi_epi8(c, d);
@@ -113,23 +130,35 @@ inline void look_up(const PlaneTable<float>& table, const u8* src, float* dst, i
   }
 }
 
-// Interleaved RGB to three rows: two permutes of three loads for each.
-inline void split_rgb(const u8* src, u8* r, u8* g, u8* b, int w) {
+// Which of 192 interleaved bytes make channel k: the first permute sees bytes 0..127, the second takes the rest.
+struct SplitOrder {
   alignas(64) u8 first[3][64], second[3][64];
+};
+
+constexpr SplitOrder split_order() {
+  SplitOrder order = {};
   for (int k = 0; k < 3; k++)
     for (int i = 0; i < 64; i++) {
-      const int at = 3 * i + k;  // in 192 bytes; the first permute sees 0..127, the second takes 128..191 from the third
-      first[k][i] = (u8)(at < 128 ? at : 0);
-      second[k][i] = (u8)(at < 128 ? i : 64 + at - 128);
+      const int at = 3 * i + k;
+      order.first[k][i] = (u8)(at < 128 ? at : 0);
+      order.second[k][i] = (u8)(at < 128 ? i : 64 + at - 128);
     }
+  return order;
+}
+
+inline void split_rgb(const u8* src, u8* r, u8* g, u8* b, int w) {
+  static constexpr SplitOrder order = split_order();
   u8* const out[3] = {r, g, b};
   for (int x = 0; x < w; x += 64) {
     const int n = min_of(64, w - x), bytes = 3 * n;
     __m512i in[3];
-    for (int i = 0; i < 3; i++) in[i] = _mm512_maskz_loadu_epi8(first_bytes(max_of(0, bytes - 64 * i)), src + 3 * x + 64 * i);
+    for (int i = 0; i < 3; i++) {
+      const __mmask64 valid = first_bytes(max_of(0, bytes - 64 * i));
+      in[i] = _mm512_maskz_loadu_epi8(valid, src + 3 * x + 64 * i);
+    }
     for (int k = 0; k < 3; k++) {
-      const __m512i ab = _mm512_permutex2var_epi8(in[0], _mm512_load_si512(first[k]), in[1]);
-      const __m512i abc = _mm512_permutex2var_epi8(ab, _mm512_load_si512(second[k]), in[2]);
+      const __m512i ab = _mm512_permutex2var_epi8(in[0], _mm512_load_si512(order.first[k]), in[1]);
+      const __m512i abc = _mm512_permutex2var_epi8(ab, _mm512_load_si512(order.second[k]), in[2]);
       _mm512_mask_storeu_epi8(out[k] + x, first_bytes(n), abc);
     }
   }
