@@ -146,13 +146,18 @@ def compile_spec(transforms: tuple[Transform, ...]) -> tuple[NDArray[np.float64]
     return encode_specs(specs), len(specs), sum(spec.slots for _, spec in specs)
 
 
+def _distinct(sizes: NDArray[np.int32]) -> set[Size]:
+    rows = sizes[:1] if (sizes == sizes[0]).all() else sizes
+    return {(h, w) for h, w in rows.tolist()}
+
+
 def common_out_size(transforms: Sequence[Transform], sizes: NDArray[np.int32]) -> Size:
     """The one (height, width) that images of `sizes` end with; raises ValueError where they end with several."""
     start, fixed = 0, None
     for i, transform in enumerate(transforms):
         if (size := transform.fixed_size()) is not None:
             start, fixed = i + 1, size
-    starts = {fixed} if fixed is not None else {(int(h), int(w)) for h, w in np.unique(sizes, axis=0)}
+    starts = {fixed} if fixed is not None else _distinct(sizes)
     ends = set()
     for size in starts:
         for transform in transforms[start:]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augengine import _native
-from augengine.ops import Op, max_width, op_coded, op_named
+from augengine.ops import OPS, Op, max_width, op_coded, op_named
 
 GROUP = 64  # mix partners are drawn within groups of this many consecutive samples
 CALL = np.dtype([("op", "<i4"), ("position", "<i4"), ("args", "<f8", (max_width(),))])
@@ -78,7 +78,7 @@ class Program:
 
     def mixes(self) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
         """(partner, lam), each (B,), of the rows' mix calls, or None where no row mixes; an unmixed row has lam 1."""
-        is_mix = np.isin(self.calls["op"], [op_named("mixup").code])
+        is_mix = np.isin(self.calls["op"], [op.code for op in OPS.values() if op.kind == "mix"])
         if not is_mix.any():
             return None
         rows, slots = np.nonzero(is_mix)

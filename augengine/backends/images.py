@@ -57,6 +57,8 @@ def _dense(images: torch.Tensor) -> Images:
         hint = "; for one image use images[None]" if images.ndim == 3 else ""
         raise ValueError(f"images: got shape {tuple(images.shape)}; expected (B, C, H, W){hint}")
     count, channels, h, w = images.shape
+    if count == 0:
+        raise ValueError(f"images: got shape {tuple(images.shape)}, an empty batch; expected at least one image")
     _check_shape(channels, h, w, "images", images.shape)
     table = np.empty((count, 6), np.int64)
     step, *strides = images.stride()
