@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dtype.h"
+
 namespace ae {
 
 struct Source {  // one image, bytes; strides in bytes
@@ -10,8 +12,6 @@ struct Source {  // one image, bytes; strides in bytes
   ptrdiff_t stride_c, stride_y, stride_x;
   int h, w;
 };
-
-enum Dtype : int { DTYPE_UINT8, DTYPE_FLOAT32, DTYPE_FLOAT16, DTYPE_BFLOAT16 };
 
 struct Job {
   const Source* sources;

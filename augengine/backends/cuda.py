@@ -1,0 +1,113 @@
+"""The CUDA backend: the kernels of ``kernels/cuda.cu``, launched on torch's current stream without waiting for it.
+
+The host lowers a program to steps (``kernels/lower.h``), copies them to a workspace on the device and launches one
+kernel for each kind of step in each wave. Memory comes from torch's allocator.
+"""
+
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from augengine import _native
+from augengine.backends.cpu import DTYPES
+from augengine.backends.images import Images
+from augengine.backends.nvrtc import KERNELS, compile_kernels, cuda_core
+from augengine.plan import Plan
+from augengine.sampling import CALL, Program
+
+THREADS = 256  # BLOCK_THREADS of kernels/step.h
+Launch = tuple[str, int, int, int]  # kernel, first step, count of steps, blocks
+
+
+class Driver(Protocol):
+    """What runs launches: a GPU, or in tests an emulation of one."""
+
+    def allocate(self, size: int, device: torch.device) -> torch.Tensor: ...
+    def launch(self, launches: list[Launch], workspace: torch.Tensor, out: torch.Tensor) -> None: ...
+
+
+class CudaDriver:
+    """Runs launches on the GPU that holds the batch."""
+
+    def allocate(self, size: int, device: torch.device) -> torch.Tensor:
+        """`size` bytes of device memory."""
+        return torch.empty(size, dtype=torch.uint8, device=device)
+
+    def launch(self, launches: list[Launch], workspace: torch.Tensor, out: torch.Tensor) -> None:
+        """Queues the launches on torch's current stream of the batch's device."""
+        core, index = cuda_core(), out.get_device()
+        with torch.cuda.device(index):
+            kernels, stream = kernels_of(index), stream_of(index, torch.cuda.current_stream().cuda_stream)
+            for kernel, first, count, blocks in launches:
+                arguments = (workspace.data_ptr(), out.data_ptr(), np.int32(first), np.int32(count))
+                core.launch(stream, grid_of(blocks), kernels[kernel], *arguments)
+
+
+class CudaBackend:
+    """Exact: the same bits as the CPU backend, which are Pillow's."""
+
+    def __init__(self, driver: Driver | None = None) -> None:
+        self._driver = driver or CudaDriver()
+
+    def run(self, plan: Plan, program: Program, images: Images) -> torch.Tensor:
+        """See `Backend.run`."""
+        h, w = plan.out_size
+        out = torch.empty(
+            (len(images), plan.channels, h, w),
+            dtype=plan.dtype,
+            memory_format=plan.memory_format,
+            device=images.device,
+        )
+        if out.numel() == 0:
+            return out
+        calls = np.ascontiguousarray(program.calls)
+        slots = calls.shape[1]
+        head, size, zeros, launches = _native.lower(
+            images.table,
+            calls.view(np.uint8).reshape(len(images), slots * CALL.itemsize),
+            slots,
+            plan.channels,
+            plan.finish_position,
+            plan.pillow13,
+            plan.table,
+            DTYPES[plan.dtype],
+            h,
+            w,
+            list(out.stride()),
+        )
+        workspace = self._driver.allocate(size, images.device)
+        upload(torch.from_numpy(head), workspace)
+        workspace[slice(*zeros)].zero_()
+        self._driver.launch(launches, workspace, out)
+        return out
+
+
+def upload(head: torch.Tensor, workspace: torch.Tensor) -> None:
+    """Copies `head` to the start of the workspace; to a GPU from pinned memory, so that the host need not wait."""
+    if workspace.is_cuda:
+        head = head.pin_memory()
+    workspace[: len(head)].copy_(head, non_blocking=True)
+
+
+@lru_cache
+def kernels_of(index: int) -> dict[str, Any]:
+    """The compiled kernels, loaded on that GPU."""
+    # cuda-core hangs after a failed get_kernel on a machine without a GPU; Device raises there instead.
+    device = cuda_core().Device(index)
+    device.set_current()
+    code = compile_kernels(f"sm_{device.arch}")
+    return {name: code.get_kernel(name) for name in KERNELS}
+
+
+@lru_cache(maxsize=256)
+def stream_of(index: int, handle: int) -> Any:
+    """cuda-core's view of torch's stream on GPU `index`; torch never frees its streams, so a handle stays valid."""
+    return cuda_core().Stream.from_handle(handle)
+
+
+@lru_cache(maxsize=4096)
+def grid_of(blocks: int) -> Any:
+    """The launch configuration for so many blocks."""
+    return cuda_core().LaunchConfig(grid=blocks, block=THREADS)

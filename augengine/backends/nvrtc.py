@@ -1,0 +1,110 @@
+"""Compiles ``kernels/cuda.cu`` at run time: the source as one text, options, disk cache, and a report without a GPU."""
+
+import io
+import os
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypedDict
+
+import augengine
+from augengine.ops.header import registry_header
+
+KERNELS = ("taps", "statistics", "tables", "pixels", "stencils", "regions", "gathers", "resample", "finish")
+INCLUDE = re.compile(r'^\s*#include "([^"]+)"')
+# Pillow multiplies, then adds: a contracted multiply-add changes truncated pixels.
+OPTIONS = {"std": "c++17", "fma": False}
+
+
+class KernelReport(TypedDict):
+    """What ptxas says of one kernel on one architecture."""
+
+    arch: str
+    kernel: str
+    registers: int
+    spill_bytes: int
+    shared_bytes: int
+
+
+def cuda_core(part: str = "cuda.core") -> ModuleType:
+    """The module cuda.core, or a part of it; raises ImportError that says what to install."""
+    try:
+        return import_module(part)
+    except ImportError as error:
+        raise ImportError("the CUDA backend needs cuda-core 1.2 or later: pip install 'augengine[cuda]'") from error
+
+
+def kernel_folder() -> Path:
+    """Where the C++ lies: inside an installed package, beside it in a checkout."""
+    packages = [Path(p) for p in augengine.__path__]
+    folders = [f for p in packages for f in (p / "kernels", p.parent / "kernels")]
+    # A checkout installed in editable mode has an installed copy too, which may be older.
+    for folder in sorted(folders, key=lambda f: "site-packages" in f.parts):
+        if (folder / "cuda.cu").is_file():
+            return folder
+    looked = ", ".join(map(str, folders))
+    raise FileNotFoundError(f"cuda.cu is in none of {looked}; reinstall augengine")
+
+
+@lru_cache
+def source() -> str:
+    """``cuda.cu`` with every header of ours in place, since cuda-core's disk cache takes no include folders."""
+    return "\n".join(_flatten("cuda.cu", kernel_folder(), set())) + "\n"
+
+
+def _flatten(name: str, folder: Path, seen: set[str]) -> list[str]:
+    if name in seen:
+        return []
+    seen.add(name)
+    text = registry_header() if name == "registry.inc" else (folder / name).read_text()
+    lines = []
+    for line in text.splitlines():
+        if found := INCLUDE.match(line):
+            lines += _flatten(found[1], folder, seen)
+        elif line.strip() != "#pragma once":
+            lines.append(line)
+    return lines
+
+
+def cache_folder() -> Path:
+    """The user's folder for compiled kernels."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "augengine" / "kernels"
+
+
+def compile_kernels(arch: str) -> Any:
+    """The kernels as a cubin for `arch` ("sm_90"), from the disk cache where they were compiled before."""
+    core, utils = cuda_core(), cuda_core("cuda.core.utils")
+    program = core.Program(source(), "c++", core.ProgramOptions(arch=arch, **OPTIONS))
+    return program.compile("cubin", cache=utils.FileStreamProgramCache(cache_folder()))
+
+
+def compile_report(archs: Sequence[str] = ("sm_80", "sm_90", "sm_100")) -> list[KernelReport]:
+    """Compiles for each architecture and tells every kernel's registers, spills and shared memory; needs no GPU."""
+    return [report for arch in archs for report in _report(arch)]
+
+
+def _report(arch: str) -> list[KernelReport]:
+    core, log = cuda_core(), io.StringIO()
+    options = core.ProgramOptions(arch=arch, ptxas_options=["-v"], **OPTIONS)
+    core.Program(source(), "c++", options).compile("cubin", logs=log)
+    return [_parse(arch, part) for part in log.getvalue().split("Compiling entry function")[1:]]
+
+
+def _parse(arch: str, text: str) -> KernelReport:
+    def number(pattern: str) -> int:
+        return sum(int(n) for n in re.findall(pattern, text))
+
+    name = re.search(r"'(\w+)'", text)
+    if name is None:
+        raise RuntimeError(f"NVRTC's log for {arch} has an unknown form: {text[:200]!r}")
+    return {
+        "arch": arch,
+        "kernel": name[1],
+        "registers": number(r"Used (\d+) registers"),
+        "spill_bytes": number(r"(\d+) bytes spill"),
+        "shared_bytes": number(r"(\d+) bytes smem"),
+    }

@@ -1,0 +1,239 @@
+// The CUDA side of the engine, one kernel for each kind of op. A batch was lowered on the host (lower.h) to steps in
+// one workspace (step.h); a launch runs the steps [first, first + count), and a block finds its step by its index.
+//
+// Every kernel has the same four arguments, and none depends on the order in which threads run between barriers: sums
+// are integers, and float arithmetic is compiled without contraction, so the bits are those of the CPU pass.
+// The file also compiles with g++ against tests/emulation/device.h.
+#include "cuda_image.h"
+#include "cuda_ops.h"
+#include "half.h"
+
+using namespace ae;
+using namespace ae::AE_ISA;
+
+#define AE_KERNEL(name) \
+  extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2) name(u8* workspace, void* out, int first, int count)
+
+namespace {
+
+struct SharedStats {
+  u32 histogram[256], below[256], scan[256];
+  u64 sum;
+  u32 lo, hi;
+};
+
+// Statistics of [256] counts; every thread of the block gets the same.
+__device__ Stats stats_of(const u32* counts, SharedStats& s) {
+  const int v = threadIdx.x;
+  __syncthreads();  // the channel before may still be read
+  s.histogram[v] = s.scan[v] = counts[v];
+  if (v == 0) { s.sum = 0; s.lo = 255; s.hi = 0; }
+  __syncthreads();
+  if (s.histogram[v]) {
+    atomicMin(&s.lo, (u32)v);
+    atomicMax(&s.hi, (u32)v);
+    atomicAdd(&s.sum, (u64)s.histogram[v] * v);
+  }
+  for (int reach = 1; reach < 256; reach *= 2) {
+    const u32 own = s.scan[v], before = v >= reach ? s.scan[v - reach] : 0;
+    __syncthreads();
+    s.scan[v] = own + before;
+    __syncthreads();
+  }
+  s.below[v] = s.scan[v] - s.histogram[v];
+  __syncthreads();
+  return {s.histogram, s.below, (int)s.lo, (int)s.hi, s.scan[255], s.sum};
+}
+
+__device__ Window window_at(const Reader& in, int k, int x, int y, int h, int w) {
+  Window window = {{0, 0, 0, 0, in(k, x, y), 0, 0, 0, 0}, x > 0 && y > 0 && x < w - 1 && y < h - 1};
+  if (window.inside)
+    for (int i = 0; i < 9; i++) window.v[i] = in(k, x + i % 3 - 1, y + i / 3 - 1);
+  return window;
+}
+
+__device__ u8 gathered(const Reader& in, const Geometry& g, int k, int x, int y) {
+  if (g.type == GEOMETRY_AFFINE && g.interpolation != NEAREST)
+    return affine_smooth(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in(k, px, py); });
+  const Point p = g.type == GEOMETRY_CROP ? Point{x + g.left, y + g.top}
+                  : g.fixed               ? affine_fixed(g, x, y)
+                                          : affine_walked(g, x, y);
+  const bool inside = p.x >= 0 && p.x < g.in_w && p.y >= 0 && p.y < g.in_h;
+  return inside ? in(k, p.x, p.y) : (u8)g.fill[k];
+}
+
+// What a row's finished values are made from.
+struct Finisher {
+  Reader in;
+  const float* table;
+  const Call* calls;
+  int count;
+
+  __device__ Finisher(u8* workspace, int row, const Finish& f)
+      : in(workspace, f.image, row, f.pending), table((const float*)(workspace + batch_in(workspace).table)),
+        calls(calls_in(workspace) + f.call), count(f.calls) {}
+
+  __device__ float value(int k, int x, int y) const { return table[k * 256 + in(k, x, y)]; }
+};
+
+__device__ float erased(const Call& call, float v, int k, int x, int y) {
+  const Region r = region(call);
+  return contains(r, x, y) ? r.value[k] : v;
+}
+
+__device__ float before_mix(const Finisher& f, int k, int x, int y) {
+  float v = f.value(k, x, y);
+  for (int i = 0; i < f.count && !is_mix(f.calls[i]); i++) v = erased(f.calls[i], v, k, x, y);
+  return v;
+}
+
+__device__ float finished(u8* workspace, const Finish* finishes, const Finisher& f, int k, int x, int y) {
+  float v = f.value(k, x, y);
+  for (int i = 0; i < f.count; i++) {
+    const Call& call = f.calls[i];
+    if (!is_mix(call)) {
+      v = erased(call, v, k, x, y);
+      continue;
+    }
+    const int partner = (int)call.args[0];
+    v = mixed(call, v, before_mix(Finisher(workspace, partner, finishes[partner]), k, x, y));
+  }
+  return v;
+}
+
+__device__ void store(void* out, int dtype, i64 at, float v) {
+  switch (dtype) {
+    case DTYPE_UINT8: ((u8*)out)[at] = clip_byte(v); return;
+    case DTYPE_FLOAT32: ((float*)out)[at] = v; return;
+    case DTYPE_FLOAT16: ((u16*)out)[at] = to_float16(v); return;
+    case DTYPE_BFLOAT16: ((u16*)out)[at] = to_bfloat16(v); return;
+  }
+}
+
+}  // namespace
+
+// Coefficients of a resize, one thread for each output.
+AE_KERNEL(taps) {
+  const Step& s = step_of_block(workspace, first, count);
+  const int i = (blockIdx.x - s.first_block) * BLOCK_THREADS + threadIdx.x;
+  if (i >= s.taps.out) return;
+  int* const starts = (int*)(workspace + batch_in(workspace).taps) + s.taps.at;
+  int* const own = starts + s.taps.out + (i64)i * s.taps.width;
+  const int used = axis_taps(s.taps.interpolation, s.taps.in, s.taps.out, i, starts + i, own);
+  for (int j = used; j < s.taps.width; j++) own[j] = 0;
+}
+
+// Histograms of each channel, or of luma.
+AE_KERNEL(statistics) {
+  __shared__ u32 counts[3 * 256];
+  const Step& s = step_of_block(workspace, first, count);
+  const Reader in(workspace, s.in, s.row, s.pending);
+  const int channels = batch_in(workspace).channels, tables = s.of_luma ? 1 : channels;
+  for (int i = threadIdx.x; i < tables * 256; i += BLOCK_THREADS) counts[i] = 0;
+  __syncthreads();
+  each_pixel(blockIdx.x - s.first_block, STATISTICS_PIXELS, s.in.h, s.in.w, [&](int x, int y) {
+    if (s.of_luma && channels == 3) atomicAdd(&counts[luma(in(0, x, y), in(1, x, y), in(2, x, y))], 1u);
+    else for (int k = 0; k < channels; k++) atomicAdd(&counts[k * 256 + in(k, x, y)], 1u);
+  });
+  __syncthreads();
+  u32* const total = (u32*)(workspace + batch_in(workspace).histograms + s.histograms);
+  for (int i = threadIdx.x; i < tables * 256; i += BLOCK_THREADS)
+    if (counts[i]) atomicAdd(&total[i], counts[i]);
+}
+
+// Composes a row's table calls into its pending table, one thread for each entry.
+AE_KERNEL(tables) {
+  __shared__ SharedStats shared;
+  const Step& s = step_of_block(workspace, first, count);
+  const Call* const calls = calls_in(workspace) + s.call;
+  const u32* const counts = (const u32*)(workspace + batch_in(workspace).histograms + s.histograms);
+  u8* const table = (u8*)pending_of(workspace, s.row) + threadIdx.x;
+  Stats stats = {};
+  for (int k = 0; k < batch_in(workspace).channels; k++) {
+    if (s.histograms >= 0 && !(s.of_luma && k > 0)) stats = stats_of(counts + k * 256, shared);
+    u8 v = s.pending ? table[k * 256] : (u8)threadIdx.x;
+    for (int i = 0; i < s.calls; i++) v = table_entry(calls[i], v, stats);
+    table[k * 256] = v;
+  }
+}
+
+AE_KERNEL(pixels) {
+  const Step& s = step_of_block(workspace, first, count);
+  const Call& call = calls_in(workspace)[s.call];
+  const Reader in(workspace, s.in, s.row, s.pending);
+  const Writer to(workspace, s.out);
+  each_output(s, [&](int x, int y) {
+    const Rgb p = pixel(call, {in(0, x, y), in(1, x, y), in(2, x, y)});
+    to(0, x, y) = p.r;
+    to(1, x, y) = p.g;
+    to(2, x, y) = p.b;
+  });
+}
+
+AE_KERNEL(stencils) {
+  const Step& s = step_of_block(workspace, first, count);
+  const Call& call = calls_in(workspace)[s.call];
+  const Reader in(workspace, s.in, s.row, s.pending);
+  const Writer to(workspace, s.out);
+  const int channels = batch_in(workspace).channels;
+  each_output(s, [&](int x, int y) {
+    for (int k = 0; k < channels; k++) to(k, x, y) = stencil(call, window_at(in, k, x, y, s.out.h, s.out.w));
+  });
+}
+
+// Regions before Normalize: their value is a byte.
+AE_KERNEL(regions) {
+  const Step& s = step_of_block(workspace, first, count);
+  const Region r = region(calls_in(workspace)[s.call]);
+  const Reader in(workspace, s.in, s.row, s.pending);
+  const Writer to(workspace, s.out);
+  const int channels = batch_in(workspace).channels;
+  each_output(s, [&](int x, int y) {
+    for (int k = 0; k < channels; k++) to(k, x, y) = contains(r, x, y) ? clip_byte(r.value[k]) : in(k, x, y);
+  });
+}
+
+AE_KERNEL(gathers) {
+  const Step& s = step_of_block(workspace, first, count);
+  const Reader in(workspace, s.in, s.row, s.pending);
+  const Writer to(workspace, s.out);
+  const int channels = batch_in(workspace).channels;
+  each_output(s, [&](int x, int y) {
+    for (int k = 0; k < channels; k++) to(k, x, y) = gathered(in, s.geometry, k, x, y);
+  });
+}
+
+// One pass of a resize, along x or along y. A window may end outside the image, where its coefficients are 0.
+AE_KERNEL(resample) {
+  const Step& s = step_of_block(workspace, first, count);
+  const Reader in(workspace, s.in, s.row, s.pending);
+  const Writer to(workspace, s.out);
+  const int channels = batch_in(workspace).channels;
+  const int* const starts = (const int*)(workspace + batch_in(workspace).taps) + s.taps.at;
+  each_output(s, [&](int x, int y) {
+    const int i = s.along_x ? x : y;
+    const int* const own = starts + s.taps.out + (i64)i * s.taps.width;
+    for (int k = 0; k < channels; k++) {
+      int sum = 0;
+      for (int j = 0; j < s.taps.width; j++) {
+        const int at = min_of(starts[i] + j, s.taps.in - 1);
+        sum += own[j] * (s.along_x ? in(k, at, y) : in(k, x, at));
+      }
+      to(k, x, y) = round_taps(sum);
+    }
+  });
+}
+
+// The finished batch: pending table, normalisation, regions, mix, cast and layout. `count` is the number of rows.
+AE_KERNEL(finish) {
+  const Batch& b = batch_in(workspace);
+  const Finish* const finishes = (const Finish*)(workspace + b.finishes) + first;
+  const int tiles = gridDim.x / count, row = blockIdx.x / tiles;
+  const Finisher own(workspace, row, finishes[row]);
+  each_pixel(blockIdx.x - row * tiles, BLOCK_PIXELS, b.out_h, b.out_w, [&](int x, int y) {
+    for (int k = 0; k < b.channels; k++) {
+      const i64 at = row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
+      store(out, b.dtype, at, finished(workspace, finishes, own, k, x, y));
+    }
+  });
+}

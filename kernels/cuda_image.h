@@ -1,0 +1,71 @@
+// How the CUDA kernels find their step and reach images: a workspace's parts, and views read through pending tables.
+#pragma once
+#include "step.h"
+
+namespace ae { namespace AE_ISA {
+
+__device__ const Batch& batch_in(const u8* workspace) { return *(const Batch*)workspace; }
+
+__device__ const Call* calls_in(const u8* workspace) { return (const Call*)(workspace + batch_in(workspace).calls); }
+
+__device__ const u8* pending_of(const u8* workspace, int row) {
+  return workspace + batch_in(workspace).pending + (i64)row * TABLE_BYTES;
+}
+
+// The last step of the launch that starts at or before this block.
+__device__ const Step& step_of_block(const u8* workspace, int first, int count) {
+  const Step* steps = (const Step*)(workspace + batch_in(workspace).steps) + first;
+  int lo = 0, hi = count;
+  while (hi - lo > 1) {
+    const int middle = (lo + hi) / 2;
+    if (steps[middle].first_block <= (int)blockIdx.x) lo = middle;
+    else hi = middle;
+  }
+  return steps[lo];
+}
+
+__device__ u8* address_of(u8* workspace, const View& v) {
+  return v.buffer ? workspace + batch_in(workspace).scratch + v.data : (u8*)v.data;
+}
+
+// An image read through a table, if there is one.
+struct Reader {
+  const u8* data;
+  i64 stride_c, stride_y, stride_x;
+  const u8* table;
+
+  __device__ Reader(u8* workspace, const View& v, int row, int pending)
+      : data(address_of(workspace, v)), stride_c(v.stride_c), stride_y(v.stride_y), stride_x(v.stride_x),
+        table(pending ? pending_of(workspace, row) : nullptr) {}
+
+  __device__ u8 operator()(int k, int x, int y) const {
+    const u8 v = data[k * stride_c + y * stride_y + x * stride_x];
+    return table ? table[k * 256 + v] : v;
+  }
+};
+
+struct Writer {
+  u8* data;
+  i64 plane;
+  int w;
+
+  __device__ Writer(u8* workspace, const View& v) : data(address_of(workspace, v)), plane(v.stride_c), w(v.w) {}
+  __device__ u8& operator()(int k, int x, int y) const { return data[k * plane + (i64)y * w + x]; }
+};
+
+// Calls visit(x, y) for this block's share of a step's pixels, `tile` of them from `block * tile` on.
+template <class Visit>
+__device__ void each_pixel(int block, int tile, int h, int w, Visit visit) {
+  const int end = min_of(tile, h * w - block * tile);
+  for (int i = threadIdx.x; i < end; i += BLOCK_THREADS) {
+    const int at = block * tile + i, y = at / w;
+    visit(at - y * w, y);
+  }
+}
+
+template <class Visit>
+__device__ void each_output(const Step& s, Visit visit) {
+  each_pixel(blockIdx.x - s.first_block, BLOCK_PIXELS, s.out.h, s.out.w, visit);
+}
+
+}}  // namespace

@@ -1,0 +1,299 @@
+// Lowers a batch for the CUDA kernels (step.h) on the host: the passes of every row, grouped so that one launch serves
+// all rows that need the same kernel in the same wave. Only addresses and sizes are looked at, never a pixel, so
+// nothing here waits for the device.
+#pragma once
+#include <string.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "step.h"
+#include "view.h"
+
+namespace ae { namespace AE_ISA {
+
+struct Launch {
+  int kernel, first, count, blocks;
+};
+
+struct Lowered {
+  std::vector<u8> head;          // the workspace's first bytes, to be copied there
+  std::vector<Launch> launches;  // in order
+  i64 zeros, zeros_end;          // these bytes must be 0 before the first launch
+  i64 size;                      // of the workspace
+};
+
+struct LowerJob {
+  const View* sources;
+  const Call* calls;  // [batch][slots]
+  int batch, slots, channels, finish_position;
+  bool pillow13;
+  const float* table;  // [channels][256]
+  int dtype, out_h, out_w;
+  i64 stride_n, stride_c, stride_y, stride_x;
+};
+
+// The kernel that a call needs first, or -1 for an empty slot.
+inline int kernel_of(const Call& call) {
+  switch (call.op) {
+#define AE_CASE(name) case OP_##name:
+    AE_CHANNEL_OPS(AE_CASE) return KERNEL_tables;
+    AE_LUMA_OPS(AE_CASE)
+    AE_HISTOGRAM_OPS(AE_CASE) return KERNEL_statistics;
+    AE_PIXEL_OPS(AE_CASE) return KERNEL_pixels;
+    AE_STENCIL_OPS(AE_CASE) return KERNEL_stencils;
+    AE_REGION_OPS(AE_CASE) return KERNEL_regions;
+    AE_GEOMETRY_OPS(AE_CASE) return KERNEL_gathers;
+    AE_MIX_OPS(AE_CASE) return KERNEL_finish;
+#undef AE_CASE
+  }
+  return -1;
+}
+
+inline bool reads_luma(const Call& call) {
+#define AE_CASE(name) || call.op == OP_##name
+  return false AE_LUMA_OPS(AE_CASE);
+#undef AE_CASE
+}
+
+inline i64 padded(i64 bytes) { return (bytes + 63) & ~(i64)63; }
+
+inline int blocks_of(const Step& s) {
+  const auto cover = [](i64 n, int each) { return (int)((n + each - 1) / each); };
+  switch (s.kernel) {
+    case KERNEL_taps: return cover(s.taps.out, BLOCK_THREADS);
+    case KERNEL_statistics: return cover((i64)s.in.h * s.in.w, STATISTICS_PIXELS);
+    case KERNEL_tables: return 1;
+  }
+  return cover((i64)s.out.h * s.out.w, BLOCK_PIXELS);
+}
+
+class Lowering {
+ public:
+  explicit Lowering(const LowerJob& job) : job_(job) {}
+
+  Lowered run() {
+    for (row_ = 0; row_ < job_.batch; row_++) lower_row(job_.calls + (size_t)row_ * job_.slots);
+    Lowered result;
+    order_steps(result.launches);
+    lay_out(result);
+    return result;
+  }
+
+ private:
+  const LowerJob& job_;
+  std::vector<Step> steps_;
+  std::vector<Finish> finishes_;
+  std::vector<Call> calls_;
+  std::vector<int> host_taps_;
+  i64 device_taps_ = 0, histograms_ = 0, scratch_ = 0;  // how much of each is taken
+
+  // of the row being lowered
+  int row_ = 0, wave_ = 0, open_table_ = -1;
+  View image_ = {};
+  bool pending_ = false;
+  i64 buffers_[2] = {};  // bytes
+
+  void lower_row(const Call* calls) {
+    const size_t first_step = steps_.size();
+    image_ = job_.sources[row_];
+    wave_ = 1;  // 0 makes the taps
+    open_table_ = -1;
+    pending_ = false;
+    buffers_[0] = buffers_[1] = 0;
+    for (int i = 0; i < job_.slots; i++)
+      if (calls[i].op >= 0 && calls[i].position <= job_.finish_position) lower_call(calls[i]);
+    for (size_t i = first_step; i < steps_.size(); i++) {
+      place(steps_[i].in);
+      place(steps_[i].out);
+    }
+    place(image_);
+    scratch_ += buffers_[0] + buffers_[1];
+    add_finish(calls);
+  }
+
+  void place(View& v) const {
+    if (v.buffer) v.data += scratch_ + (v.buffer == 2 ? buffers_[0] : 0);
+  }
+
+  void lower_call(const Call& call) {
+    const int kernel = kernel_of(call);
+    if (kernel == KERNEL_finish || kernel < 0) return;
+    if (kernel == KERNEL_tables) return add_table(call);
+    if (kernel == KERNEL_statistics) return add_statistics(call);
+    if (kernel == KERNEL_gathers) return add_geometry(geometry_of(call, image_.h, image_.w));
+    if (kernel == KERNEL_pixels && job_.channels == 1) return;  // one channel is left as it is
+    Step& s = add_write(kernel, image_.h, image_.w);
+    s.call = keep(call);
+    s.calls = 1;
+  }
+
+  int keep(const Call& call) {
+    calls_.push_back(call);
+    return (int)calls_.size() - 1;
+  }
+
+  Step& add(int kernel) {
+    Step s = {};
+    s.kernel = kernel;
+    s.wave = wave_;
+    s.row = row_;
+    s.in = image_;
+    s.pending = pending_;
+    s.histograms = -1;
+    steps_.push_back(s);
+    return steps_.back();
+  }
+
+  // Table calls behind one another compose in one step. The row's table exists from its first such step on.
+  void add_table(const Call& call) {
+    const int kept = keep(call);
+    if (open_table_ < 0) {
+      open_table_ = (int)steps_.size();
+      add(KERNEL_tables).call = kept;
+      wave_++;
+    }
+    steps_[open_table_].calls++;
+    pending_ = true;
+  }
+
+  void add_statistics(const Call& call) {
+    open_table_ = -1;
+    add(KERNEL_statistics);
+    add_table(call);  // in the same wave, which launches statistics first
+    for (size_t i = steps_.size() - 2; i < steps_.size(); i++) {
+      steps_[i].histograms = histograms_;
+      steps_[i].of_luma = reads_luma(call);
+    }
+    histograms_ += TABLE_BYTES * (i64)sizeof(u32);
+  }
+
+  // A step that reads the image through its pending table and writes h x w planes, which become the image.
+  Step& add_write(int kernel, int h, int w) {
+    Step& s = add(kernel);
+    const int buffer = image_.buffer == 1 ? 2 : 1;
+    s.out = {0, (i64)h * w, w, 1, h, w, buffer};
+    i64& bytes = buffers_[buffer - 1];
+    bytes = std::max(bytes, padded((i64)job_.channels * h * w));
+    image_ = s.out;
+    pending_ = false;
+    open_table_ = -1;
+    wave_++;
+    return s;
+  }
+
+  void add_geometry(const Geometry& g) {
+    const bool inside = g.top >= 0 && g.left >= 0 && g.top + g.box_h <= g.in_h && g.left + g.box_w <= g.in_w;
+    if (g.type == GEOMETRY_COPY) return;
+    if (g.type == GEOMETRY_ORIENT) {
+      image_ = oriented_view(image_, g);
+    } else if (g.type == GEOMETRY_RESAMPLE) {
+      add_resample(g);
+    } else if (g.type == GEOMETRY_CROP && inside) {
+      image_ = rectangle_view(image_, g);
+    } else {
+      add_write(KERNEL_gathers, g.out_h, g.out_w).geometry = g;
+    }
+  }
+
+  void add_resample(const Geometry& g) {
+    image_ = rectangle_view(image_, g);
+    const bool rows_first = vertical_first(g, job_.pillow13);
+    for (const bool along_x : {!rows_first, rows_first}) {
+      const int in = along_x ? g.box_w : g.box_h, out = along_x ? g.out_w : g.out_h;
+      if (in != out) add_resample_pass(g.interpolation, in, out, along_x);
+    }
+  }
+
+  void add_resample_pass(int interpolation, int in, int out, bool along_x) {
+    const Taps taps = add_taps(interpolation, in, out);
+    Step& s = along_x ? add_write(KERNEL_resample, image_.h, out) : add_write(KERNEL_resample, out, image_.w);
+    s.along_x = along_x;
+    s.taps = taps;
+  }
+
+  Taps add_taps(int interpolation, int in, int out) {
+    Taps t = {0, interpolation, in, out, max_taps(interpolation, in, out)};
+    const i64 size = (i64)out * (1 + t.width);
+    if (made_on_host(interpolation)) {
+      t.at = (i64)host_taps_.size();
+      host_taps_.resize(host_taps_.size() + size);
+      fill_taps(t, host_taps_.data() + t.at);
+    } else {
+      t.at = device_taps_;
+      device_taps_ += size;
+      Step& s = add(KERNEL_taps);
+      s.wave = 0;
+      s.taps = t;
+    }
+    return t;
+  }
+
+  void add_finish(const Call* calls) {
+    Finish f = {image_, pending_, (int)calls_.size(), 0};
+    bool mixed = false;
+    for (int i = 0; i < job_.slots; i++) {
+      const int kernel = kernel_of(calls[i]);
+      const bool region = kernel == KERNEL_regions && calls[i].position > job_.finish_position;
+      const bool mix = kernel == KERNEL_finish && !mixed;
+      if (!region && !mix) continue;
+      mixed |= mix;
+      keep(calls[i]);
+      f.calls++;
+    }
+    finishes_.push_back(f);
+  }
+
+  void order_steps(std::vector<Launch>& launches) {
+    std::stable_sort(steps_.begin(), steps_.end(), [](const Step& a, const Step& b) {
+      return a.wave != b.wave ? a.wave < b.wave : a.kernel < b.kernel;
+    });
+    for (size_t i = 0; i < steps_.size(); i++) {
+      Step& s = steps_[i];
+      if (!made_on_host(s.taps.interpolation)) s.taps.at += (i64)host_taps_.size();
+      const bool starts = i == 0 || steps_[i - 1].wave != s.wave || steps_[i - 1].kernel != s.kernel;
+      if (starts) launches.push_back({s.kernel, (int)i, 0, 0});
+      s.first_block = launches.back().blocks;
+      launches.back().blocks += blocks_of(s);
+      launches.back().count++;
+    }
+    const int tiles = (int)(((i64)job_.out_h * job_.out_w + BLOCK_PIXELS - 1) / BLOCK_PIXELS);
+    launches.push_back({KERNEL_finish, 0, job_.batch, job_.batch * tiles});
+  }
+
+  template <class T>
+  static i64 append(std::vector<u8>& bytes, const T* values, size_t count) {
+    const i64 at = (i64)bytes.size();
+    bytes.resize(padded(at + count * sizeof(T)));
+    if (count) memcpy(bytes.data() + at, values, count * sizeof(T));
+    return at;
+  }
+
+  void lay_out(Lowered& result) {
+    Batch batch = {};
+    batch.channels = job_.channels;
+    batch.dtype = job_.dtype;
+    batch.out_h = job_.out_h;
+    batch.out_w = job_.out_w;
+    batch.stride_n = job_.stride_n;
+    batch.stride_c = job_.stride_c;
+    batch.stride_y = job_.stride_y;
+    batch.stride_x = job_.stride_x;
+    std::vector<u8>& head = result.head;
+    append(head, &batch, 1);
+    batch.steps = append(head, steps_.data(), steps_.size());
+    batch.finishes = append(head, finishes_.data(), finishes_.size());
+    batch.calls = append(head, calls_.data(), calls_.size());
+    batch.table = append(head, job_.table, (size_t)job_.channels * 256);
+    batch.taps = append(head, host_taps_.data(), host_taps_.size());
+    batch.histograms = padded(batch.taps + (i64)sizeof(int) * ((i64)host_taps_.size() + device_taps_));
+    batch.pending = batch.histograms + histograms_;
+    batch.scratch = batch.pending + (i64)TABLE_BYTES * job_.batch;
+    memcpy(head.data(), &batch, sizeof batch);
+    result.zeros = batch.histograms;
+    result.zeros_end = batch.pending;
+    result.size = batch.scratch + scratch_;
+  }
+};
+
+}}  // namespace

@@ -1,0 +1,61 @@
+// A batch as the CUDA kernels see it: one block of memory, the workspace, that lower.h lays out and fills on the host.
+// It holds, in this order: Batch, steps, finishes, calls, the normalisation table, resampling taps (those made on the
+// host first), histograms, pending tables and scratch for pixels. Every place in it is an offset, so that the host can
+// fill it before the device memory exists and the same bytes serve at any address.
+//
+// Crops inside an image, mirrorings and quarter turns are no steps: a View's address and strides take them in.
+#pragma once
+#include "dtype.h"
+#include "geometry.h"
+
+namespace ae { namespace AE_ISA {
+
+// The kernels in the order in which one wave launches them; `finish` ends the batch.
+#define AE_KERNELS(X) X(taps) X(statistics) X(tables) X(pixels) X(stencils) X(regions) X(gathers) X(resample) X(finish)
+enum KernelCode : int {
+#define AE_CODE(name) KERNEL_##name,
+  AE_KERNELS(AE_CODE)
+#undef AE_CODE
+};
+
+enum : int { BLOCK_THREADS = 256, BLOCK_PIXELS = 1024, STATISTICS_PIXELS = 4096, TABLE_BYTES = 3 * 256 };
+
+struct View {  // byte (c, y, x) lies at data + c * stride_c + y * stride_y + x * stride_x; strides may be negative
+  i64 data;    // an address, or an offset in the batch's scratch
+  i64 stride_c, stride_y, stride_x;
+  int h, w;
+  int buffer;  // 0: an address; 1, 2: which of the row's two buffers in the scratch
+};
+
+// One axis of a resize: `out` first indices, then `width` coefficients for each output; unused ones are 0.
+struct Taps {
+  i64 at;  // in ints from Batch::taps
+  int interpolation, in, out, width;
+};
+
+struct Step {
+  int kernel, wave;      // a wave reads what the waves before it wrote
+  int row, first_block;  // of this step in its launch
+  View in, out;
+  int pending;           // `in` is read through the row's pending table
+  int call, calls;       // which calls; tables composes several, of which only the first may read statistics
+  int of_luma;           // statistics, tables
+  i64 histograms;        // statistics, tables: [3][256] counts, or -1 for none
+  int along_x;           // resample
+  Taps taps;             // taps, resample
+  Geometry geometry;     // gathers
+};
+
+struct Finish {  // of one row: its last bytes, and its calls on finished values
+  View image;
+  int pending, call, calls;
+};
+
+struct Batch {
+  int channels, dtype, out_h, out_w;
+  i64 stride_n, stride_c, stride_y, stride_x;  // of the finished batch, in elements
+  // offsets in the workspace
+  i64 steps, finishes, calls, table, taps, histograms, pending, scratch;
+};
+
+}}  // namespace

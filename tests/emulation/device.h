@@ -1,0 +1,42 @@
+// Plays a GPU for kernels/cuda.cu under g++: one block at a time, one fiber for each thread of it.
+//
+// A thread runs until it meets a barrier or its end; then the next one runs, in an order that the test chooses. So a
+// missing barrier shows as a result that depends on the order. Shared memory is one section of the library, filled with
+// the test's poison before every block, so a read before a write shows as a result that depends on the poison.
+#pragma once
+#include <math.h>
+
+#define __global__
+#define __device__
+#define __shared__ static __attribute__((section("shared_memory")))
+#define __launch_bounds__(...)
+
+struct Index {
+  unsigned x;
+};
+
+extern Index threadIdx, blockIdx, gridDim;
+
+void __syncthreads();
+
+// Threads take turns, so plain arithmetic is atomic.
+template <class T>
+T atomicAdd(T* at, T v) {
+  const T old = *at;
+  *at = old + v;
+  return old;
+}
+
+template <class T>
+T atomicMin(T* at, T v) {
+  const T old = *at;
+  if (v < old) *at = v;
+  return old;
+}
+
+template <class T>
+T atomicMax(T* at, T v) {
+  const T old = *at;
+  if (v > old) *at = v;
+  return old;
+}

@@ -1,0 +1,111 @@
+// The library that tests/test_cuda.py loads: kernels/cuda.cu compiled by g++, and `emulate`, which launches a kernel.
+#include "device.h"
+
+#include "cuda.cu"
+
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+Index threadIdx, blockIdx, gridDim;
+extern char __start_shared_memory, __stop_shared_memory;  // made by the linker
+
+namespace {
+
+typedef void Kernel(u8* workspace, void* out, int first, int count);
+enum : size_t { STACK_BYTES = 64 << 10 };
+
+struct Fiber {
+  ucontext_t start;
+  jmp_buf place;  // switches by setjmp cost a hundredth of those by ucontext, which ask the kernel
+  bool started, done;
+  std::vector<char> stack = std::vector<char>(STACK_BYTES);
+};
+
+struct Launch {
+  Kernel* kernel;
+  u8* workspace;
+  void* out;
+  int first, count;
+} launch;
+
+Fiber fibers[BLOCK_THREADS];
+jmp_buf scheduler;
+ucontext_t scheduler_context;
+
+void yield() {
+  if (!_setjmp(fibers[threadIdx.x].place)) _longjmp(scheduler, 1);
+}
+
+void live() {
+  for (;;) {
+    launch.kernel(launch.workspace, launch.out, launch.first, launch.count);
+    fibers[threadIdx.x].done = true;
+    yield();
+  }
+}
+
+// Runs one thread until its next barrier or its end.
+void resume(int thread) {
+  threadIdx.x = thread;
+  Fiber& fiber = fibers[thread];
+  if (_setjmp(scheduler)) return;
+  if (fiber.started) _longjmp(fiber.place, 1);
+  fiber.started = true;
+  getcontext(&fiber.start);
+  fiber.start.uc_stack.ss_sp = fiber.stack.data();
+  fiber.start.uc_stack.ss_size = STACK_BYTES;
+  makecontext(&fiber.start, live, 0);
+  swapcontext(&scheduler_context, &fiber.start);
+}
+
+// false: some threads ended while others wait at a barrier
+bool run_block(std::vector<int>& order, std::mt19937* shuffle) {
+  for (Fiber& f : fibers) f.done = false;
+  for (;;) {
+    if (shuffle) std::shuffle(order.begin(), order.end(), *shuffle);
+    for (int thread : order)
+      resume(thread);
+    const int done = std::count_if(fibers, fibers + BLOCK_THREADS, [](const Fiber& f) { return f.done; });
+    if (done == BLOCK_THREADS) return true;
+    if (done) break;
+  }
+  for (Fiber& f : fibers) f.started = false;  // those at the barrier never go on
+  return false;
+}
+
+Kernel* kernel_named(const char* name) {
+#define AE_CASE(kernel) \
+  if (!strcmp(name, #kernel)) return kernel;
+  AE_KERNELS(AE_CASE)
+#undef AE_CASE
+  return nullptr;
+}
+
+}  // namespace
+
+void __syncthreads() { yield(); }
+
+// order: 0 forward, 1 reverse, 2 random. Gives 0, or 1 for an unknown kernel, 2 where threads disagree on a barrier.
+extern "C" int emulate(const char* kernel, int blocks, u8* workspace, void* out, int first, int count, int order,
+                       int poison) {
+  launch = {kernel_named(kernel), workspace, out, first, count};
+  if (!launch.kernel) return 1;
+  std::mt19937 random(blocks * 31 + first);
+  std::vector<int> blocks_in_order(blocks), threads(BLOCK_THREADS);
+  for (int i = 0; i < blocks; i++) blocks_in_order[i] = order == 1 ? blocks - 1 - i : i;
+  for (int i = 0; i < BLOCK_THREADS; i++) threads[i] = order == 1 ? BLOCK_THREADS - 1 - i : i;
+  if (order == 2) std::shuffle(blocks_in_order.begin(), blocks_in_order.end(), random);
+  gridDim.x = blocks;
+  for (int block : blocks_in_order) {
+    blockIdx.x = block;
+    memset(&__start_shared_memory, poison, &__stop_shared_memory - &__start_shared_memory);
+    if (!run_block(threads, order == 2 ? &random : nullptr)) return 2;
+  }
+  return 0;
+}

@@ -1,0 +1,183 @@
+"""The CUDA backend gives the CPU backend's bits: on an emulated GPU always, on a real one where there is one."""
+
+import sys
+
+import pytest
+import torch
+from cases import cases
+from emulated import FORWARD, EmulatedDriver, EmulatedGpu, RealGpu, build_emulation, driven_by
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import gradient, noise
+from recipes import MEAN, STD, byte_transforms, everything
+
+import augengine as ae
+from augengine import functional
+from augengine.backends.nvrtc import KERNELS, compile_kernels, compile_report
+from augengine.ops import OPS
+
+SHAPES = ((1, 1), (3, 5), (2, 40), (33, 17), (64, 48))
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+ARCHS = ("sm_80", "sm_90", "sm_100")
+
+
+@pytest.fixture(scope="session")
+def emulate(tmp_path_factory):
+    return build_emulation(tmp_path_factory.mktemp("emulation"))
+
+
+@pytest.fixture(scope="session", params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
+def gpu(request):
+    if request.param == "emulated":
+        return EmulatedGpu(request.getfixturevalue("emulate"))
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device here")
+    return RealGpu()
+
+
+def assert_equals_cpu(gpu, run, images):
+    want = run(images)
+    for got in gpu.results(run, images):
+        assert torch.equal(got, want)
+        assert got.stride() == want.stride()
+
+
+@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_op_equals_cpu(gpu, op, channels):
+    for h, w in SHAPES:
+        images = torch.stack([noise(h, w, channels), gradient(h, w, channels)])
+        for case in cases(op, h, w, most=16):
+            assert_equals_cpu(gpu, lambda batch, case=case: getattr(functional, op.name)(batch, **case), images)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(byte_transforms(), min_size=1, max_size=6),
+    st.sampled_from(SHAPES),
+    st.sampled_from([1, 3]),
+    st.integers(0, 2**32),
+    st.sampled_from(["pillow13", "horizontal"]),
+)
+def test_random_pipeline_equals_cpu(gpu, transforms, size, channels, seed, order):
+    pipe = ae.Pipeline(*transforms, dtype=torch.uint8, seed=seed, resize_order=order)
+    images = torch.stack([noise(*size, channels), gradient(*size, channels)])
+    assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=[seed, seed + 1]), images)
+
+
+def photos(layout):
+    """Images of different sizes: in planes, interleaved as decoders give them, or every second pixel of larger ones."""
+    images = [noise(30 + 3 * i, 70 - 4 * i) if i % 2 else gradient(40, 60 + i) for i in range(12)]
+    if layout == "interleaved":
+        return [i.permute(1, 2, 0).contiguous().permute(2, 0, 1) for i in images]
+    return [i[:, ::2, ::2] for i in images] if layout == "strided" else images
+
+
+@pytest.mark.parametrize("layout", ["planes", "interleaved", "strided"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_whole_recipe_equals_cpu(gpu, dtype, memory_format, layout):
+    pipe = everything(dtype=dtype, memory_format=memory_format)
+    assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(12), epoch=1), photos(layout))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_dense_batch_in_channels_last_equals_cpu(gpu, memory_format):
+    pipe = ae.Pipeline(ae.RandomVerticalFlip(), ae.RandomRotation(20), dtype=torch.uint8, memory_format=memory_format)
+    images = torch.stack([noise(19, 23, seed=i) for i in range(5)]).to(memory_format=torch.channels_last)
+    assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(5)), images)
+
+
+def test_image_of_many_blocks_equals_cpu(gpu):
+    pipe = ae.Pipeline(
+        ae.RandomEqualize(1.0),
+        ae.ColorJitter(0.5, 0.5, 0.5, 0.2),
+        ae.RandomAdjustSharpness(3.0, 1.0),
+        ae.RandomRotation(90, "bicubic", fill=9),
+        ae.Normalize(MEAN, STD),
+        ae.RandomErasing(1.0),
+    )
+    images = torch.stack([gradient(130, 171), noise(130, 171)])
+    assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=[3, 4]), images)
+
+
+def test_erasing_on_both_sides_of_a_mix_equals_cpu(gpu):
+    erase = ae.RandomErasing(1.0, value=(0.5, 2.0, 70.0))
+    pipe = ae.Pipeline(erase, ae.Normalize(MEAN, STD), erase, ae.Mixup(1.0), erase, seed=2)
+    images = torch.stack([noise(21, 14, seed=i) for i in range(7)])
+    assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(7)), images)
+
+
+PASSES = {
+    "flips and crops": ([ae.RandomHorizontalFlip(1.0), ae.CenterCrop(9), ae.RandomVerticalFlip(1.0)], []),
+    "a quarter turn": ([ae.RandomRotation((90, 90))], []),
+    "a resize": ([ae.RandomResizedCrop((9, 14))], ["taps", "resample", "resample"]),
+    "brightness": ([ae.ColorJitter(brightness=0.5), ae.RandomHorizontalFlip(1.0)], ["tables"]),
+    "two tables": ([ae.RandomEqualize(1.0), ae.ColorJitter(0.5)], ["statistics", "tables"]),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_launches_are_no_more_than_needed(emulate, name):
+    transforms, expected = PASSES[name]
+    with driven_by(EmulatedDriver(emulate, FORWARD)) as driver:
+        ae.Pipeline(*transforms)(torch.stack([noise(30, 30, seed=i) for i in range(20)]))
+    assert driver.kernels == [*expected, "finish"]
+
+
+def test_program_that_reads_outside_its_image_is_refused(emulate):
+    pipe = ae.Pipeline(ae.RandomResizedCrop(8))
+    text = pipe.sample([0], size=(20, 20)).to_json().replace('"top": ', '"top": 3')
+    with driven_by(EmulatedDriver(emulate)), pytest.raises(ValueError, match="reaches outside"):
+        pipe.run(noise(20, 20)[None], ae.Program.from_json(text))
+
+
+FAULTS = {
+    "a missing barrier": ("counts[i] = 0;\n  __syncthreads();", "counts[i] = 0;"),
+    "shared memory read before a write": ("counts[i] = 0;", ";"),
+    "a pixel that nobody writes": ("to(k, x, y) = contains", "if (x != 7) to(k, x, y) = contains"),
+    "a write outside": ("to(k, x, y) = contains", "to(k, x, y + 3) = contains"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_emulation_finds(tmp_path, fault):
+    right, wrong = FAULTS[fault]
+
+    def plant(text):
+        assert right in text
+        return text.replace(right, wrong)
+
+    pipe = ae.Pipeline(ae.RandomEqualize(1.0), ae.RandomErasing(1.0), dtype=torch.uint8)
+    gpu = EmulatedGpu(build_emulation(tmp_path, plant))
+    with pytest.raises(AssertionError):
+        assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=[1]), noise(20, 20)[None])
+
+
+@pytest.fixture(scope="session")
+def reports():
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    return {arch: compile_report([arch]) for arch in ARCHS}
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_every_kernel_compiles_without_spills(reports, arch):
+    assert {r["kernel"] for r in reports[arch]} == set(KERNELS)
+    for report in reports[arch]:
+        assert report["spill_bytes"] == 0, report
+        assert 0 < report["registers"] <= 128, report
+
+
+def test_second_compile_comes_from_the_users_cache(monkeypatch, tmp_path):
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = compile_kernels("sm_80").code
+    entries = [p for p in tmp_path.rglob("*") if p.is_file() and p.stat().st_size == len(first)]
+    assert len(entries) == 1
+    assert compile_kernels("sm_80").code == first
+
+
+def test_missing_cuda_core_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.core", None)
+    with pytest.raises(ImportError, match=r"pip install 'augengine\[cuda\]'"):
+        compile_kernels("sm_80")
