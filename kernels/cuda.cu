@@ -5,7 +5,7 @@
 // are integers, and float arithmetic is compiled without contraction, so the bits are those of the CPU pass.
 // The file also compiles with g++ against tests/emulation/device.h.
 #include "cuda_image.h"
-#include "cuda_ops.h"
+#include "dispatch.h"
 #include "half.h"
 
 using namespace ae;

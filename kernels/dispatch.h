@@ -1,4 +1,4 @@
-// A call's op on the device, by the signature of its function (op.h). Adding an op needs nothing here.
+// From a call to its op's function, by the function's signature (op.h). Adding an op needs nothing here.
 #pragma once
 #include "color.h"
 #include "filter.h"
@@ -7,7 +7,7 @@
 
 namespace ae { namespace AE_ISA {
 
-__device__ u8 table_entry(const Call& call, u8 v, const Stats& stats) {
+AE_FN u8 table_entry(const Call& call, u8 v, const Stats& stats) {
   switch (call.op) {
 #define AE_CASE(name) case OP_##name: return name(v, call.args);
     AE_CHANNEL_OPS(AE_CASE)
@@ -20,7 +20,7 @@ __device__ u8 table_entry(const Call& call, u8 v, const Stats& stats) {
   return v;
 }
 
-__device__ Rgb pixel(const Call& call, Rgb p) {
+AE_FN Rgb pixel(const Call& call, Rgb p) {
   switch (call.op) {
 #define AE_CASE(name) case OP_##name: return name(p, call.args);
     AE_PIXEL_OPS(AE_CASE)
@@ -29,7 +29,7 @@ __device__ Rgb pixel(const Call& call, Rgb p) {
   return p;
 }
 
-__device__ u8 stencil(const Call& call, const Window& window) {
+AE_FN u8 stencil(const Call& call, const Window& window) {
   switch (call.op) {
 #define AE_CASE(name) case OP_##name: return name(window, call.args);
     AE_STENCIL_OPS(AE_CASE)
@@ -38,7 +38,7 @@ __device__ u8 stencil(const Call& call, const Window& window) {
   return window.v[4];
 }
 
-__device__ Region region(const Call& call) {
+AE_FN Region region(const Call& call) {
   switch (call.op) {
 #define AE_CASE(name) case OP_##name: return name(call.args);
     AE_REGION_OPS(AE_CASE)
@@ -47,13 +47,19 @@ __device__ Region region(const Call& call) {
   return {};
 }
 
-__device__ bool is_mix(const Call& call) {
+AE_FN bool is_region(const Call& call) {
+#define AE_CASE(name) || call.op == OP_##name
+  return false AE_REGION_OPS(AE_CASE);
+#undef AE_CASE
+}
+
+AE_FN bool is_mix(const Call& call) {
 #define AE_CASE(name) || call.op == OP_##name
   return false AE_MIX_OPS(AE_CASE);
 #undef AE_CASE
 }
 
-__device__ float mixed(const Call& call, float own, float partner) {
+AE_FN float mixed(const Call& call, float own, float partner) {
   switch (call.op) {
 #define AE_CASE(name) case OP_##name: return name(own, partner, call.args);
     AE_MIX_OPS(AE_CASE)
