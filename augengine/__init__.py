@@ -1,8 +1,10 @@
 """augengine: fused, exact, keyed image augmentation. One pass for a whole batch, bit for bit what Pillow gives."""
 
 from augengine import functional
+from augengine.data import DataLoader
 from augengine.pipeline import Pipeline
 from augengine.plan import Plan
+from augengine.preview import preview
 from augengine.sampling import Program
 from augengine.transforms import (
     CenterCrop,
@@ -25,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CenterCrop",
     "ColorJitter",
+    "DataLoader",
     "Mixup",
     "Normalize",
     "Pipeline",
@@ -40,4 +43,5 @@ __all__ = [
     "Resize",
     "Transform",
     "functional",
+    "preview",
 ]

@@ -1,0 +1,70 @@
+"""The same region decode through a DALI graph."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from augengine.data.decode import Encoded
+from augengine.data.nvimagecodec import import_extra, open_stream, with_pillow
+
+
+class DaliDecoder:
+    """Decodes whole batches by `fn.decoders.image_slice` on the CPU, with regions from the engine's program.
+
+    A graph ends at the first file that it can't decode. The batch is decoded by Pillow then, which names the file,
+    and a graph is built anew.
+    """
+
+    whole_batches = True
+
+    def __init__(self, threads: int) -> None:
+        self._fn = import_extra("nvidia.dali.fn")
+        self._dali = import_extra("nvidia.dali")
+        self._num_threads = threads
+        self._graph: Any = None
+        self._one_batch = threading.Lock()
+
+    def open(self, path: str) -> Encoded:
+        """See `Decoder.open`."""
+        return open_stream(path)
+
+    def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
+        """See `Decoder.decode`."""
+        return with_pillow(files, regions, self._decode)
+
+    def _decode(self, files: list[Encoded], regions: NDArray[np.int32]) -> Sequence[Tensor | None]:
+        with self._one_batch:
+            if self._graph is None or self._graph.max_batch_size < len(files):
+                self._graph = self._build(len(files))
+            try:
+                return self._run(files, regions)
+            except RuntimeError:
+                self._graph = None
+                return [None] * len(files)
+
+    def _run(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
+        self._graph.feed_input("encoded", [np.frombuffer(file.data, np.uint8) for file in files])
+        self._graph.feed_input("start", list(regions[:, :2]))
+        self._graph.feed_input("shape", list(regions[:, 2:]))
+        (images,) = self._graph.run()
+        return [from_dlpack(image).permute(2, 0, 1) for image in images]
+
+    def _build(self, batch_size: int) -> Any:
+        fn, types = self._fn, self._dali.types
+        # exec_dynamic: what a run gives has memory of its own, and stays when the next run begins.
+        graph = self._dali.Pipeline(
+            batch_size, self._num_threads, device_id=None, exec_dynamic=True, prefetch_queue_depth=1
+        )
+        with graph:
+            encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
+            start, shape = (fn.external_source(name=name, dtype=types.INT32, ndim=1) for name in ("start", "shape"))
+            decode = fn.decoders.image_slice
+            options = {"device": "cpu", "axes": (0, 1), "output_type": types.RGB, "adjust_orientation": False}
+            graph.set_outputs(decode(encoded, start=start, shape=shape, **options))
+        graph.build()
+        return graph

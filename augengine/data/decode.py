@@ -1,0 +1,129 @@
+"""Decoding: the region of each photo that its keyed crop reads, with the pixels that Pillow gives.
+
+A decoder opens a file, which parses its header alone; from the size the crop is drawn, and only that region is decoded.
+A file that a faster decoder does not know, refuses, or is known to treat otherwise is decoded by Pillow, and Pillow's
+error is the one that is raised. EXIF orientation is not applied.
+"""
+
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+DECODERS = ("auto", "cpu", "gpu", "dali", "pillow")
+NO_NVIMGCODEC = "nvImageCodec is not installed: Pillow decodes, slower; pip install 'augengine[dali]'"
+log = logging.getLogger("augengine")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A file's bytes and the (height, width) that its header says; `stream` is its parsed header in nvImageCodec.
+
+    `stream` is None for a file that only Pillow decodes.
+    """
+
+    path: str
+    data: bytes
+    size: tuple[int, int]
+    stream: Any = None
+
+
+class Decoder(Protocol):
+    """Both methods are called from many threads. `whole_batches` says that `decode` is fastest with a batch a call."""
+
+    whole_batches: bool
+
+    def open(self, path: str) -> Encoded:
+        """Reads a file and parses its header; raises ValueError, naming the file, for one that is no image."""
+        ...
+
+    def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
+        """Decodes the (top, left, height, width) rows of `regions`, (B, 4) in pixels.
+
+        Gives uint8 (3, height, width) tensors, which may be strided. Raises ValueError that names a damaged file.
+        """
+        ...
+
+
+class PillowDecoder:
+    """Decodes whole files with Pillow and crops; takes whatever Pillow reads."""
+
+    whole_batches = False
+
+    def open(self, path: str) -> Encoded:
+        """See `Decoder.open`."""
+        return open_by_pillow(path, Path(path).read_bytes())
+
+    def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
+        """See `Decoder.decode`."""
+        return [decode_by_pillow(file, region) for file, region in zip(files, regions.tolist(), strict=True)]
+
+
+def open_by_pillow(path: str, data: bytes) -> Encoded:
+    """The size of an image of any format that Pillow reads; raises ValueError for what is none."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return Encoded(path, data, (image.height, image.width))
+    except Exception as error:
+        raise _damaged(path, data, error) from error
+
+
+def decode_by_pillow(file: Encoded, region: Sequence[int]) -> Tensor:
+    """The region (top, left, height, width) of the photo as uint8 (3, height, width)."""
+    from PIL import Image
+
+    top, left, height, width = region
+    try:
+        with Image.open(io.BytesIO(file.data)) as image:
+            pixels = np.array(image.crop((left, top, left + width, top + height)).convert("RGB"))
+    except Exception as error:
+        raise _damaged(file.path, file.data, error) from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _damaged(path: str, data: bytes, error: Exception) -> ValueError:
+    from PIL import UnidentifiedImageError
+
+    cause = str(error)
+    if isinstance(error, UnidentifiedImageError):
+        cause = "it is no image that Pillow knows" if data else "the file is empty"
+    return ValueError(f"{path}: can't be decoded: {cause}; expected a whole image file")
+
+
+def make_decoder(name: str, device: torch.device, threads: int) -> Decoder:
+    """The decoder of that name, for images that are wanted on `device`.
+
+    "auto" is nvImageCodec, on the GPU where `device` is one, and Pillow where nvImageCodec is not installed. Raises
+    ValueError for another name and for "gpu" without a GPU, ImportError for a decoder that is not installed.
+    """
+    if name not in DECODERS:
+        raise ValueError(f"DataLoader.decoder: got {name!r}; expected one of {', '.join(DECODERS)}")
+    if name == "gpu" and device.type != "cuda":
+        raise ValueError(
+            f"DataLoader.decoder: 'gpu' decodes on CUDA, and the loader's device is {device}; "
+            "expected device='cuda', or decoder='cpu'"
+        )
+    if name == "pillow":
+        return PillowDecoder()
+    if name == "dali":
+        from augengine.data.dali import DaliDecoder
+
+        return DaliDecoder(threads)
+    from augengine.data.nvimagecodec import NvImageCodecDecoder
+
+    try:
+        return NvImageCodecDecoder(torch.device("cpu") if name == "cpu" else device)
+    except ImportError:
+        if name != "auto":
+            raise
+    log.warning(NO_NVIMGCODEC)
+    return PillowDecoder()

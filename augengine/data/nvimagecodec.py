@@ -1,0 +1,135 @@
+"""nvImageCodec, the codec library of DALI, called straight from the loader's threads."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from augengine.data.decode import Encoded, decode_by_pillow, open_by_pillow
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+def import_extra(module: str) -> Any:
+    """The module of the extra `dali`; raises ImportError that says how to install it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"decoder: {module} is not installed; pip install 'augengine[dali]', or use decoder='pillow'"
+        ) from error
+
+
+@cache
+def load_nvimgcodec() -> Any:
+    """nvImageCodec without its log on stderr: what it refuses is raised with the file's name instead."""
+    name = "PYNVIMGCODEC_VERBOSITY"  # read once, when the module is imported
+    chosen = os.environ.get(name)
+    os.environ.setdefault(name, "0")
+    try:
+        return import_extra("nvidia.nvimgcodec")
+    finally:
+        if chosen is None:
+            del os.environ[name]
+
+
+def open_stream(path: str) -> Encoded:
+    """Reads a file and parses its header, in microseconds: by nvImageCodec for whole JPEGs of 1 or 3 channels.
+
+    All others are Pillow's: other formats for its conversions, and a JPEG without its end marker because Pillow
+    refuses that as truncated, while a region decoder stops reading before it finds out. Damage inside a whole JPEG can
+    pass here where Pillow refuses it; what both decode is equal.
+    """
+    data = Path(path).read_bytes()
+    if data.startswith(JPEG_START) and data.endswith(JPEG_END):
+        stream = load_nvimgcodec().CodeStream(data)
+        try:
+            if stream.num_channels in (1, 3) and stream.precision == 8:
+                return Encoded(path, data, (stream.height, stream.width), stream)
+        except RuntimeError:  # a header that nvImageCodec can't read
+            pass
+    return open_by_pillow(path, data)
+
+
+def with_pillow(
+    files: Sequence[Encoded],
+    regions: NDArray[np.int32],
+    decode: Callable[[list[Encoded], NDArray[np.int32]], Sequence[Tensor | None]],
+) -> list[Tensor]:
+    """The files' regions: of those with a stream by `decode`; of the others, and where it gives None, by Pillow."""
+    images: list[Tensor | None] = [None] * len(files)
+    known = [i for i, file in enumerate(files) if file.stream is not None]
+    if known:
+        for i, image in zip(known, decode([files[i] for i in known], regions[known]), strict=True):
+            images[i] = image
+    return [
+        decode_by_pillow(file, region) if image is None else image
+        for file, image, region in zip(files, images, regions.tolist(), strict=True)
+    ]
+
+
+class NvImageCodecDecoder:
+    """Decodes regions of JPEGs: on the CPU with a decoder a thread, on CUDA with one for all, in whole batches.
+
+    CPU pixels equal Pillow's. On CUDA the hardware decoder and nvJPEG share a batch, and their pixels are off from
+    Pillow's in few values.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.whole_batches = device.type == "cuda"
+        self._device = device
+        self._codec = load_nvimgcodec()
+        self._threads = threading.local()
+        self._one_batch = threading.Lock()
+        self._params = self._codec.DecodeParams(apply_exif_orientation=False, color_spec=self._codec.ColorSpec.SRGB)
+        self._gpu: Any = self._make_gpu() if self.whole_batches else None
+
+    def open(self, path: str) -> Encoded:
+        """See `Decoder.open`."""
+        return open_stream(path)
+
+    def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
+        """See `Decoder.decode`."""
+        images = with_pillow(files, regions, self._decode_cpu if self._gpu is None else self._decode_gpu)
+        return [image.to(self._device) for image in images]
+
+    def _decode_cpu(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
+        if not hasattr(self._threads, "decoder"):
+            self._threads.decoder = self._make_cpu()
+        decoded = self._threads.decoder.decode(self._parts(files, regions), params=self._params)
+        return [None if image is None else _channels_first(torch.from_numpy(np.asarray(image))) for image in decoded]
+
+    def _decode_gpu(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
+        stream = torch.cuda.current_stream(self._device).cuda_stream
+        with self._one_batch:
+            decoded = self._gpu.decode(self._parts(files, regions), params=self._params, cuda_stream=stream)
+        return [None if image is None else _channels_first(from_dlpack(image.cuda())) for image in decoded]
+
+    def _parts(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Any]:
+        return [
+            file.stream.get_sub_code_stream(region=self._codec.Region(top, left, top + height, left + width))
+            for file, (top, left, height, width) in zip(files, regions.tolist(), strict=True)
+        ]
+
+    def _make_cpu(self) -> Any:
+        backends = [self._codec.Backend(self._codec.BackendKind.CPU_ONLY)]
+        device = self._codec.NVIMGCODEC_DEVICE_CPU_ONLY
+        return self._codec.Decoder(device_id=device, max_num_cpu_threads=1, backends=backends)
+
+    def _make_gpu(self) -> Any:
+        kinds = self._codec.BackendKind
+        backends = [self._codec.Backend(k) for k in (kinds.HW_GPU_ONLY, kinds.HYBRID_CPU_GPU, kinds.CPU_ONLY)]
+        return self._codec.Decoder(device_id=self._device.index, backends=backends)
+
+
+def _channels_first(pixels: Tensor) -> Tensor:
+    return pixels.permute(2, 0, 1)

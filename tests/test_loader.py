@@ -1,0 +1,399 @@
+"""The loader: torch's order, Pillow's pixels, and no thread left behind."""
+
+import gc
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from oracle import RESIZE_ORDER, replay
+from photos import make_photo_folder, open_rgb
+from PIL import Image
+from torch.utils.data import DataLoader as TorchDataLoader
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+import augengine as ae
+from augengine.data import EXTENSIONS, DataLoader, ImageFolder
+from augengine.data.photos import THREAD_NAME
+
+NORMALIZE = ae.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def crops(size=32, seed=5):
+    return ae.Pipeline(
+        ae.RandomResizedCrop(size), ae.RandomHorizontalFlip(), dtype=torch.uint8, seed=seed, resize_order=RESIZE_ORDER
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Its targets are the photos' own indices, so that a batch shows which samples it holds."""
+    folder = ImageFolder(make_photo_folder(tmp_path_factory.mktemp("data") / "photos"))
+    folder.samples = [(path, i) for i, (path, _) in enumerate(folder.samples)]
+    return folder
+
+
+def gather(loader):
+    """An epoch as one pair of tensors."""
+    images, targets = zip(*loader, strict=True)
+    return torch.cat(images), torch.cat(targets)
+
+
+def loader_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD_NAME)]
+
+
+# The folder
+
+
+def test_the_folder_is_torchvisions(tmp_path):
+    root = make_photo_folder(tmp_path / "photos")
+    (root / "coffee" / "nested" / "deeper").mkdir(parents=True)
+    for name in ("Z.JPEG", "a.webp"):
+        Image.new("RGB", (5, 4)).save(root / "coffee" / "nested" / "deeper" / name)
+    (root / "coffee" / "notes.txt").write_text("not a photo")
+    ours, theirs = ImageFolder(root), torchvision.datasets.ImageFolder(root)
+    for name in ("classes", "class_to_idx", "samples", "imgs", "targets"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert EXTENSIONS == torchvision.datasets.folder.IMG_EXTENSIONS
+    assert len(ours) == len(theirs)
+    assert ours[3][0].tobytes() == theirs[3][0].tobytes()
+    assert ours[3][1] == theirs[3][1]
+
+
+def test_the_folder_applies_its_transforms(tmp_path):
+    root = make_photo_folder(tmp_path / "photos")
+    assert ImageFolder(root, transform=lambda image: image.size, target_transform=str)[0] == ((301, 300), "0")
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (None, r"photos does not exist; expected a folder with one subfolder of photos a class"),
+        ([], r"photos is empty; expected one subfolder of photos a class"),
+        (["one.jpg"], r"photos has 1 file\(s\) and no subfolders; expected one subfolder of photos a class"),
+        (["cat/notes.txt"], r"photos/cat holds no photos; expected files that end in \.jpg, \.jpeg, \.png"),
+    ],
+)
+def test_a_folder_that_is_none_says_what_is_missing(entries, message, tmp_path):
+    root = tmp_path / "photos"
+    if entries is not None:
+        root.mkdir()
+    for entry in entries or []:
+        (root / entry).parent.mkdir(exist_ok=True)
+        (root / entry).touch()
+    with pytest.raises(ValueError, match=message):
+        ImageFolder(root)
+
+
+# Pixels and order
+
+
+def test_a_batch_is_what_torchvision_makes_of_the_same_calls(folder):
+    pipeline = crops(40)
+    for images, targets in DataLoader(folder, 8, pipeline=pipeline):
+        for image, i in zip(images, targets.tolist(), strict=True):
+            photo = pil_to_tensor(open_rgb(folder.samples[i][0]))
+            (row,) = pipeline.sample([i], size=tuple(photo.shape[1:]))
+            assert torch.equal(image, replay(row, photo))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_workers": 1},
+        {"num_workers": 2, "prefetch_factor": 1},
+        {"batch_size": 1},
+        {"batch_size": 1000},
+        {"decoder": "pillow"},
+        {"decoder": "dali", "batch_size": 7},
+        {"pin_memory": False, "timeout": 60},
+    ],
+    ids=str,
+)
+def test_pixels_depend_on_nothing_but_the_sample(options, folder):
+    images, targets = gather(DataLoader(folder, pipeline=crops(), **({"batch_size": 5} | options)))
+    reference, ids = gather(DataLoader(folder, 8, shuffle=True, pipeline=crops()))
+    assert torch.equal(targets, torch.arange(len(folder)))
+    assert torch.equal(images[ids], reference)
+
+
+@pytest.mark.parametrize("dataset", ["files", "tensors"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 5},
+        {"batch_size": 5, "drop_last": True},
+        {"batch_size": 4, "shuffle": True},
+        {"batch_sampler": [[3, 1], [2], [0, 4, 1]]},
+        {"batch_size": 3, "sampler": WeightedRandomSampler([1.0, 2.0, 3.0, 4.0], 11)},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_the_order_is_torchs(options, dataset, folder):
+    n = len(folder)
+    data = folder if dataset == "files" else TensorDataset(torch.zeros(n, 3, 8, 8, dtype=torch.uint8), torch.arange(n))
+    if "sampler" in options:
+        options["sampler"].generator = torch.Generator()
+    orders = []
+    for loader in (TorchDataLoader(range(n), **options), DataLoader(data, pipeline=crops(), **options)):
+        if "sampler" in options:
+            options["sampler"].generator.manual_seed(4)
+        torch.manual_seed(3)
+        batches = [batch for _ in range(2) for batch in loader]
+        orders.append([(batch if isinstance(batch, torch.Tensor) else batch[1]).tolist() for batch in batches])
+        assert len(batches) == 2 * len(loader)
+    assert orders[0] == orders[1]
+
+
+def test_the_order_is_torchs_for_the_same_generator(folder):
+    orders = []
+    for make in (TorchDataLoader, lambda data, *args, **kwargs: DataLoader(folder, *args, pipeline=crops(), **kwargs)):
+        loader = make(range(len(folder)), 6, True, generator=torch.Generator().manual_seed(8))
+        batches = [batch for _ in range(2) for batch in loader]
+        orders.append([(batch if isinstance(batch, torch.Tensor) else batch[1]).tolist() for batch in batches])
+    assert orders[0] == orders[1]
+
+
+def test_torchvisions_folder_gives_what_ours_gives(folder):
+    theirs = torchvision.datasets.ImageFolder(folder.root)
+    images, reference = (gather(DataLoader(photos, 8, pipeline=crops()))[0] for photos in (theirs, folder))
+    assert torch.equal(images, reference)
+
+
+def test_a_subset_of_a_folder_counts_by_its_own_indices(folder):
+    images, targets = gather(DataLoader(Subset(folder, [9, 2, 4]), 2, pipeline=crops()))
+    assert targets.tolist() == [9, 2, 4]
+    for i, (image, j) in enumerate(zip(images, targets.tolist(), strict=True)):
+        photo = pil_to_tensor(open_rgb(folder.samples[j][0]))
+        (row,) = crops().sample([i], size=tuple(photo.shape[1:]))
+        assert torch.equal(image, replay(row, photo))
+
+
+def test_mixed_targets_are_soft(folder):
+    pipeline = ae.Pipeline(ae.RandomResizedCrop(16), NORMALIZE, ae.Mixup(1.0), num_classes=len(folder))
+    images, targets = next(iter(DataLoader(folder, 6, pipeline=pipeline)))
+    assert images.dtype == targets.dtype == torch.float32
+    assert targets.shape == (6, len(folder))
+    assert torch.allclose(targets.sum(1), torch.ones(6))
+
+
+def test_a_target_transform_is_applied(folder):
+    names = ImageFolder(folder.root, target_transform=lambda target: 10 + target)
+    assert next(iter(DataLoader(names, 2, pipeline=crops())))[1].tolist() == [10, 10]
+
+
+# Epochs and seeds
+
+
+def test_each_iteration_is_an_epoch_further(folder):
+    loader = DataLoader(folder, 8, pipeline=crops())
+    first, second = gather(loader)[0], gather(loader)[0]
+    assert not torch.equal(first, second)
+    loader.set_epoch(0)
+    assert torch.equal(gather(loader)[0], first)
+    assert torch.equal(gather(loader)[0], second)
+
+
+def test_set_epoch_reaches_the_sampler(folder):
+    sampler = torch.utils.data.DistributedSampler(folder, num_replicas=2, rank=0)
+    loader = DataLoader(folder, 8, sampler=sampler, pipeline=crops())
+    loader.set_epoch(3)
+    assert sampler.epoch == 3
+
+
+def test_the_loaders_seed_replaces_the_pipelines(folder):
+    of_loader = gather(DataLoader(folder, 8, pipeline=crops(seed=5), seed=6))[0]
+    assert torch.equal(of_loader, gather(DataLoader(folder, 8, pipeline=crops(seed=6)))[0])
+    assert not torch.equal(of_loader, gather(DataLoader(folder, 8, pipeline=crops(seed=5)))[0])
+
+
+# Other datasets
+
+
+class Photos(Dataset):
+    """Noise of several sizes, as `kind` holds images."""
+
+    def __init__(self, kind, sizes=((40, 30), (33, 50), (20, 20)), with_targets=True):
+        self.kind, self.sizes, self.with_targets = kind, sizes, with_targets
+
+    def __len__(self):
+        return 10
+
+    def pixels(self, i):
+        return np.random.default_rng(i).integers(0, 256, (*self.sizes[i % len(self.sizes)], 3), np.uint8)
+
+    def __getitem__(self, i):
+        pixels = self.pixels(i)
+        kinds = {"array": lambda: pixels, "PIL": lambda: Image.fromarray(pixels)}
+        kinds["tensor"] = lambda: torch.from_numpy(pixels).permute(2, 0, 1)
+        image = kinds[self.kind]()
+        return (image, i) if self.with_targets else image
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("sizes", [((40, 30), (33, 50), (20, 20)), ((24, 25),)], ids=["many-sizes", "one-size"])
+@pytest.mark.parametrize("kind", ["tensor", "array", "PIL"])
+def test_any_dataset_is_augmented_as_the_engine_does(kind, sizes, num_workers):
+    dataset = Photos(kind, sizes)
+    images, targets = gather(DataLoader(dataset, 4, pipeline=crops(), num_workers=num_workers))
+    raw = [torch.from_numpy(dataset.pixels(i)).permute(2, 0, 1) for i in range(10)]
+    assert torch.equal(images, crops()(raw, sample_ids=range(10)))
+    assert targets.tolist() == list(range(10))
+
+
+def test_a_dataset_without_targets_gives_images():
+    (images,) = DataLoader(Photos("PIL", with_targets=False), 10, pipeline=crops(16))
+    assert images.shape == (10, 3, 16, 16)
+
+
+def test_gray_images_stay_gray():
+    gray = [(Image.new("L", (9, 8), color=i), i) for i in range(3)]
+    ((images, _),) = DataLoader(gray, 3, pipeline=crops(4))
+    assert images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert images.shape == (3, 1, 4, 4)
+
+
+def test_an_image_that_is_no_bytes_names_its_sample():
+    floats = TensorDataset(torch.rand(4, 3, 8, 8), torch.arange(4))
+    with pytest.raises(
+        TypeError, match=r"dataset\[0\]: got torch\.float32 of shape \(3, 8, 8\) as the image; expected"
+    ):
+        next(iter(DataLoader(floats, 2, pipeline=crops())))
+
+
+def test_without_a_pipeline_the_loader_is_torchs(folder):
+    data = TensorDataset(torch.arange(7), torch.arange(7) * 2)
+    ours, theirs = (kind(data, 3, collate_fn=list) for kind in (DataLoader, TorchDataLoader))
+    assert list(ours) == list(theirs)
+    assert type(iter(ours)) is type(iter(theirs))
+
+
+# Ends
+
+
+def exhaust(loader):
+    for _ in loader:
+        pass
+
+
+def break_early(loader):
+    for _ in loader:
+        break
+
+
+def interrupt(loader):
+    for _ in loader:
+        raise KeyboardInterrupt
+
+
+def raise_in_the_loop(loader):
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(loader)
+
+
+def drop_unused(loader):
+    iter(loader)
+
+
+def drop_in_a_cycle(loader):
+    cycle = [iter(loader)]
+    next(cycle[0])
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+
+
+@pytest.mark.parametrize("decoder", ["cpu", "dali", "pillow"])
+@pytest.mark.parametrize("end", [exhaust, break_early, raise_in_the_loop, drop_unused, drop_in_a_cycle])
+def test_no_thread_outlives_its_iteration(end, decoder, folder):
+    end(DataLoader(folder, 4, pipeline=crops(), decoder=decoder))
+    assert loader_threads() == []
+
+
+@pytest.mark.parametrize("decoder", ["cpu", "dali", "pillow"])
+def test_a_damaged_file_is_named_in_its_turn(decoder, tmp_path):
+    folder = ImageFolder(make_photo_folder(tmp_path / "photos"))
+    path, _ = folder.samples[9]
+    with open(path, "wb") as file:
+        file.write(b"This is no photo.")
+    batches = iter(DataLoader(folder, 4, pipeline=crops(), decoder=decoder))
+    assert len(next(batches)[0]) == len(next(batches)[0]) == 4
+    with pytest.raises(ValueError, match=f"{path}: can't be decoded: it is no image"):
+        next(batches)
+    assert list(batches) == []
+    assert loader_threads() == []
+
+
+def test_a_late_batch_times_out_as_torchs(folder):
+    slow = ImageFolder(folder.root, target_transform=lambda target: time.sleep(0.2))
+    with pytest.raises(RuntimeError, match=r"DataLoader timed out after 0\.01 seconds"):
+        next(iter(DataLoader(slow, 2, pipeline=crops(), timeout=0.01)))
+
+
+def test_two_iterations_of_one_loader_do_not_disturb_each_other(folder):
+    loader = DataLoader(folder, 4, pipeline=crops())
+    pairs = list(zip(loader, loader, strict=True))
+    loader.set_epoch(0)
+    alone = gather(loader)[0]
+    assert torch.equal(torch.cat([first for (first, _), _ in pairs]), alone)
+
+
+def test_stats_count_the_latest_iteration(folder):
+    loader = DataLoader(folder, 4, pipeline=crops())
+    exhaust(loader)
+    exhaust(loader)
+    stats = loader.stats
+    assert stats.images == len(folder)
+    assert 0 < stats.wait_seconds <= stats.seconds
+    assert 0 < stats.data_wait_frac <= 1
+    assert stats.images_per_second == stats.images / stats.seconds
+
+
+# Wrong arguments
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"decoder": "jpeg"}, ValueError, "DataLoader.decoder: got 'jpeg'"),
+        ({"decoder": "gpu"}, ValueError, "'gpu' decodes on CUDA, and the loader's device is cpu"),
+        ({"device": "meta"}, ValueError, "DataLoader.device: got 'meta'; expected 'cpu' or 'cuda'"),
+        ({"cache": "ram"}, ValueError, "DataLoader.cache: got 'ram'; expected None"),
+        ({"on_error": "skip"}, ValueError, "DataLoader.on_error: got 'skip'; expected 'raise'"),
+        ({"seed": -1}, ValueError, "seed: got -1"),
+        ({"pipeline": "crop"}, TypeError, "DataLoader.pipeline: got str; expected an augengine Pipeline"),
+        ({"pipeline": None, "device": "cpu"}, ValueError, "DataLoader.device: got 'cpu' and no pipeline"),
+        ({"collate_fn": list}, ValueError, "DataLoader.collate_fn: got <class 'list'>; expected None"),
+        ({"batch_size": None}, ValueError, "DataLoader.batch_size: got None; expected a number"),
+        ({"dataset": Stream()}, ValueError, "DataLoader.dataset: got Stream, an IterableDataset"),
+        ({"batch_size": 0}, ValueError, "batch_size"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_wrong_arguments_say_what_is_allowed(options, error, message, folder):
+    arguments = {"dataset": folder, "pipeline": crops()} | options
+    with pytest.raises(error) as raised:
+        DataLoader(**arguments)
+    assert message in str(raised.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_cuda_without_a_gpu_says_so(folder):
+    with pytest.raises(ValueError, match=r"DataLoader\.device: got 'cuda', and torch finds no CUDA device"):
+        DataLoader(folder, pipeline=crops(), device="cuda")
+
+
+def test_a_folder_with_a_transform_of_its_own_is_refused(folder):
+    own = ImageFolder(folder.root, transform=lambda image: image)
+    with pytest.raises(ValueError, match="the folder has a transform of its own"):
+        DataLoader(own, pipeline=crops())
