@@ -5,7 +5,7 @@ key and the rest as counter (``kernels/philox.h``, ``kernels/sampling.h``).
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,25 +111,29 @@ class Program:
             [{"op": op.name, "position": int(call["position"]), **_decode(op, call["args"])} for op, call in calls]
             for calls in (self._calls_of(i) for i in range(len(self)))
         ]
-        return json.dumps({"version": 1, "sizes": self.sizes.tolist(), "slots": self.calls.shape[1], "rows": rows})
+        return json.dumps({"version": 1, "sizes": self.sizes.tolist(), "rows": rows})
 
     @staticmethod
     def from_json(text: str) -> "Program":
         """The program of `to_json`'s text; raises ValueError that names the row and what is wrong with it."""
         data = json.loads(text)
-        if not isinstance(data, dict) or data.get("version") != 1:
-            raise ValueError("program: expected a JSON object with version 1")
-        rows, sizes = data["rows"], np.array(data["sizes"], np.int32).reshape(-1, 2)
-        slots = max([int(data.get("slots", 0)), *(len(row) for row in rows)])
+        if not isinstance(data, dict) or data.get("version") != 1 or not isinstance(data.get("rows"), list):
+            raise ValueError("program: expected a JSON object with version 1 and a list of rows")
+        rows, sizes = data["rows"], np.array(data.get("sizes"))
+        if sizes.shape != (len(rows), 2) or sizes.dtype.kind not in "iu" or not all(isinstance(r, list) for r in rows):
+            raise ValueError(
+                f"program: expected a list of calls and a size [height, width] for each of {len(rows)} rows"
+            )
+        slots = max([len(row) for row in rows], default=0)
         calls = np.zeros((len(rows), slots), CALL)
         calls["op"] = -1
         for i, row in enumerate(rows):
             for k, call in enumerate(row):
                 try:
                     _write_call(calls[i, k : k + 1], call)
-                except (TypeError, ValueError, KeyError) as error:
+                except (TypeError, ValueError) as error:
                     raise ValueError(f"program row {i}, call {k}: {error}") from error
-        return Program(calls, sizes)
+        return Program(calls, sizes.astype(np.int32))
 
 
 def _decode(op: Op, args: NDArray[np.float64]) -> dict[str, object]:
@@ -139,7 +143,9 @@ def _decode(op: Op, args: NDArray[np.float64]) -> dict[str, object]:
     return values
 
 
-def _write_call(slot: NDArray[np.void], call: Mapping[str, object]) -> None:
+def _write_call(slot: NDArray[np.void], call: object) -> None:
+    if not isinstance(call, dict) or not {"op", "position"} <= set(call):
+        raise TypeError(f"got {call!r}; expected an object with op, position and the op's parameters")
     params = {k: v for k, v in call.items() if k not in ("op", "position")}
     op, position = op_named(str(call["op"])), call["position"]
     if not isinstance(position, int):

@@ -392,13 +392,14 @@ def to_config(transform: Transform) -> dict[str, Value | None]:
     return {"name": type(transform).__name__, **{f.name: getattr(transform, f.name) for f in fields(transform)}}
 
 
-def from_config(config: dict[str, object], place: str) -> Transform:
-    """The transform of `to_config`; errors name `place`."""
-    name = config.get("name")
+def from_config(config: object, place: str) -> Transform:
+    """The transform of `to_config`; errors are ValueErrors that name `place`."""
+    if not isinstance(config, dict) or not isinstance(name := config.get("name"), str):
+        raise ValueError(f"{place}: got {config!r}; expected an object with the transform's name and fields")
     if name not in TRANSFORMS:
         raise ValueError(f"{place}: unknown transform {name!r}; known: {', '.join(sorted(TRANSFORMS))}")
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items() if k != "name"}
     try:
-        return TRANSFORMS[str(name)](**arguments)
+        return TRANSFORMS[name](**arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{place}: {error}") from error

@@ -228,6 +228,10 @@ BAD_TEXTS = {
         r"transforms\[0\]: unknown transform 'Flip'",
     ),
     "bad field": ('{"version": 1, "transforms": [{"name": "RandomEqualize", "p": 7}]}', r"transforms\[0\].*p: got 7"),
+    "a number for a transform": ('{"version": 1, "transforms": [3]}', r"transforms\[0\]: got 3"),
+    "a list for a name": ('{"version": 1, "transforms": [{"name": ["x"]}]}', r"transforms\[0\]: got"),
+    "a list for a dtype": ('{"version": 1, "transforms": [], "dtype": ["x"]}', "dtype: got"),
+    "an unknown option": ('{"version": 1, "transforms": [], "dtype": "uint8", "speed": 1}', "memory_format|speed"),
     "no version": ('{"transforms": []}', "version 1"),
     "unknown dtype": ('{"version": 1, "transforms": [], "dtype": "int4"}', "dtype: got 'int4'"),
 }
@@ -245,6 +249,16 @@ def test_program_from_a_stranger_is_refused_and_never_crashes():
     text = pipe.sample([0], size=(20, 20)).to_json()
     with pytest.raises(ValueError, match=r"row 0, call 0: .*adjust_brightness"):
         ae.Program.from_json(text.replace("resized_crop", "adjust_brightnes"))
+    for broken in (
+        "[]",
+        '{"version": 1}',
+        '{"version": 1, "rows": [[]]}',
+        '{"version": 1, "rows": [3], "sizes": [[1, 2]]}',
+    ):
+        with pytest.raises(ValueError, match="program: expected"):
+            ae.Program.from_json(broken)
+    with pytest.raises(ValueError, match="row 0, call 0: got 7"):
+        ae.Program.from_json('{"version": 1, "rows": [[7]], "sizes": [[1, 2]]}')
     with pytest.raises(ValueError, match="reaches outside"):
         pipe.run(image, ae.Program.from_json(text.replace('"top": ', '"top": 3')))
     with pytest.raises(ValueError, match="mixup with row 9"):

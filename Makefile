@@ -1,0 +1,38 @@
+# make install | test | demo | lint | bench. Each installs first where needed, into .venv; all are quiet when all is well.
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOG := $(VENV)/install.log
+BUILT_FROM := pyproject.toml CMakeLists.txt $(wildcard kernels/*) $(wildcard augengine/ops/*.py)
+
+# torch's threads spin while they wait; on a busy machine a shorter spin leaves the cores to those that work.
+export GOMP_SPINCOUNT ?= 2000
+
+.PHONY: install test demo lint bench clean
+
+install: $(STAMP)
+
+$(STAMP): $(BUILT_FROM)
+	@test -n "$(PYTHON)" || { echo "augengine needs Python 3.11 or later; found none. Say which: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Installing augengine and its development tools into $(VENV): minutes the first time, seconds after that ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python -m venv failed; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]' >$(LOG) 2>&1 \
+	  || { tail -n 40 $(LOG); echo "The installation failed; the whole log is in $(LOG). Where the compiler is missing: apt install g++ python3-dev"; exit 1; }
+	@touch $@
+
+test: install
+	@$(BIN)/python -m pytest
+
+demo: install
+	@$(BIN)/python -m examples.demo
+
+lint: install
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy --no-error-summary augengine
+
+bench: install
+	@$(BIN)/python -m benchmarks.cpu
+
+clean:
+	rm -rf $(VENV) build demo-out

@@ -1,0 +1,129 @@
+"""The command line: `augengine preview | doctor | train`, each with --help. What a user gets wrong ends with code 2."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from augengine.pipeline import Pipeline
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 1 where doctor finds something broken, 2 for bad input."""
+    options = parser().parse_args(argv)
+    try:
+        return int(options.run(options))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"augengine {options.command}: {_sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"augengine {options.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets `run`, which takes the parsed options."""
+    top = argparse.ArgumentParser("augengine", description="Fused, exact, keyed image augmentation for training.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_preview(commands.add_parser("preview", help="draw what a pipeline does to some photos"))
+    _add_doctor(commands.add_parser("doctor", help="say what is installed, what works, and what to do about the rest"))
+    _add_train(commands.add_parser("train", help="train a small network on augmented images"))
+    return top
+
+
+def _add_preview(command: argparse.ArgumentParser) -> None:
+    command.description = "Writes a PNG: each photo beside augmented versions, labelled with their calls."
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="photos that Pillow can read")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="where the picture goes")
+    command.add_argument("--pipeline", type=Path, metavar="FILE.json", help="what Pipeline.to_json() wrote")
+    command.add_argument("--rows", type=int, default=8, help="versions of each photo (default: 8)")
+    command.add_argument("--seed", type=int, help="seed of the draws (default: the pipeline's, or 0)")
+    command.set_defaults(run=_preview)
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from augengine.preview import preview
+
+    pipe = _read_pipeline(options.pipeline) if options.pipeline else _shown_pipeline()
+    if options.seed is not None:
+        pipe = pipe.with_options(seed=options.seed)
+    preview(pipe, options.images, options.out, rows=options.rows)
+    print(options.out)
+    return 0
+
+
+def _shown_pipeline() -> "Pipeline":
+    import augengine as ae
+
+    return ae.Pipeline(
+        ae.RandomResizedCrop(224),
+        ae.RandomHorizontalFlip(),
+        ae.ColorJitter(0.4, 0.4, 0.4, 0.1),
+        ae.RandomRotation(15),
+        ae.RandomAdjustSharpness(2.0),
+        ae.RandomEqualize(0.2),
+        ae.RandomErasing(0.25),
+    )
+
+
+def _read_pipeline(path: Path) -> "Pipeline":
+    from augengine.pipeline import Pipeline
+
+    try:
+        return Pipeline.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _add_doctor(command: argparse.ArgumentParser) -> None:
+    command.description = "Reports libraries, backends and decoders, tries them, and says what to install."
+    command.add_argument("--json", action="store_true", help="print the findings as JSON")
+    command.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from augengine.doctor import examine, healthy, print_report, report_json
+
+    findings = examine()
+    print(report_json(findings)) if options.json else print_report(findings)
+    return 0 if healthy(findings) else 1
+
+
+def _add_train(command: argparse.ArgumentParser) -> None:
+    command.description = "Trains a small network from augengine's loader and prints its accuracy on held-out images."
+    command.add_argument("--data", required=True, help="digits, cifar10 ($AUGENGINE_DATA/cifar10), or an image folder")
+    command.add_argument("--epochs", type=int, help="times through the training set (default: the data set's)")
+    command.add_argument("--batch-size", type=int, default=64, help="images a step (default: 64)")
+    command.add_argument("--subset", type=int, help="train on this many images only, drawn by key (default: all)")
+    command.add_argument("--lr", type=float, default=0.005, help="highest learning rate of the cycle (default: 0.005)")
+    command.add_argument("--seed", type=int, default=0, help="seed of weights, order and draws (default: 0)")
+    command.add_argument("--size", type=int, help="side of the network's input in pixels (default: the data set's)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="write weights.pt, pipeline.json and result.json here")
+    command.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+    command.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from augengine.train.trainer import Settings, train
+
+    given = {k: v for k, v in vars(options).items() if k not in ("run", "command", "json")}
+    result = train(Settings(**given))
+    if options.json:
+        print(json.dumps(asdict(result)))
+    else:
+        print(
+            f"accuracy {result.val_accuracy:.2%} on {result.val_images} held-out images after {result.epochs} epochs: "
+            f"{result.train_seconds:.1f} s, {result.images_per_second:,.0f} images/s, "
+            f"{result.data_wait_frac:.1%} of it waiting for data"
+        )
+    return 0

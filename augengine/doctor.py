@@ -1,0 +1,201 @@
+"""`augengine doctor`: what is installed, which backends and decoders work, and what to do about the others."""
+
+import base64
+import io
+import json
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Literal
+
+import numpy as np
+import torch
+
+import augengine as ae
+from augengine import _native
+
+Status = Literal["ok", "absent", "fails"]
+REQUIRED = ("augengine", "torch", "numpy")
+EXTRAS = {
+    "cuda-core": "cuda",
+    "nvidia-dali-cuda130": "dali",
+    "nvidia-nvimgcodec-cu13": "dali",
+    "kornia": "kornia",
+    "torchvision": "torchvision",
+    "pillow": "torchvision",
+    "rich": "train",
+    "scikit-learn": "train",
+    "optuna": "search",
+    "ray": "search",
+}
+# A gray JPEG, 8 x 8 pixels, all of about the value 128.
+TINY_JPEG = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABALDA4MChAODQ4SERATGCgaGBYWGDEjJR0oOjM9PDkzODdASFxOQERXRTc4UG1RV19iZ2hnPk1xeX"
+    "BkeFxlZ2P/wAALCAAIAAgBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAAP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AP//Z"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: `absent` means that something optional is missing, `fails` that something is broken."""
+
+    section: str
+    name: str
+    status: Status
+    detail: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Everything that doctor looks at, in the order of the report."""
+    return [*_libraries(), *_backends(), *_decoders(), *_checks()]
+
+
+def _libraries() -> list[Finding]:
+    found = [Finding("library", "python", "ok", platform.python_version())]
+    for name in (*REQUIRED, *EXTRAS):
+        try:
+            found.append(Finding("library", name, "ok", version(name)))
+        except PackageNotFoundError:
+            advice = f"pip install 'augengine[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"
+            found.append(Finding("library", name, "absent", "not installed", advice))
+    return found
+
+
+def _backends() -> list[Finding]:
+    isas = ", ".join(_native.isas())
+    cpu = f"instruction set {_native.isa()} of those this machine runs: {isas}; {torch.get_num_threads()} threads"
+    return [Finding("backend", "cpu", "ok", cpu), _cuda()]
+
+
+def _cuda() -> Finding:
+    if torch.version.cuda is None:
+        advice = "install a torch build with CUDA: https://pytorch.org/get-started"
+        return Finding("backend", "cuda", "absent", "this torch is built without CUDA", advice)
+    if not torch.cuda.is_available():
+        advice = "on a machine with an NVIDIA GPU, see that nvidia-smi lists it; everything else runs on the CPU"
+        return Finding("backend", "cuda", "absent", f"torch (CUDA {torch.version.cuda}) finds no GPU", advice)
+    if not _importable("cuda.core"):
+        advice = "pip install 'augengine[cuda]'"
+        return Finding("backend", "cuda", "absent", "cuda-core, which compiles the kernels, is missing", advice)
+    image = torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4)
+    flip = ae.Pipeline(ae.RandomHorizontalFlip(1.0), dtype=torch.uint8)
+    name = torch.cuda.get_device_name()
+    return _try("backend", "cuda", name, lambda: torch.equal(flip(image.cuda()).cpu(), flip(image)))
+
+
+def _decoders() -> list[Finding]:
+    tries: tuple[tuple[str, str, str, Callable[[], tuple[int, ...]]], ...] = (
+        ("nvimgcodec", "nvidia.nvimgcodec", "dali", _decode_by_nvimgcodec),
+        ("dali", "nvidia.dali", "dali", _decode_by_dali),
+        ("pillow", "PIL", "torchvision", _decode_by_pillow),
+    )
+    found = []
+    for name, module, extra, decode in tries:
+        if not _importable(module):
+            advice = f"pip install 'augengine[{extra}]'"
+            found.append(Finding("decoder", name, "absent", "not installed", advice))
+        else:
+            found.append(_try("decoder", name, "decodes a JPEG", lambda d=decode: d()[:2] == (8, 8)))  # type: ignore[misc]
+    return found
+
+
+def _decode_by_nvimgcodec() -> tuple[int, ...]:
+    codec = import_module("nvidia.nvimgcodec")
+    cpu = codec.Backend(codec.CPU_ONLY)
+    return tuple(codec.Decoder(device_id=codec.NVIMGCODEC_DEVICE_CPU_ONLY, backends=[cpu]).decode(TINY_JPEG).shape)
+
+
+def _decode_by_dali() -> tuple[int, ...]:
+    dali, fn = import_module("nvidia.dali"), import_module("nvidia.dali.fn")
+    graph = dali.Pipeline(batch_size=1, num_threads=1, device_id=None)
+    with graph:
+        encoded = fn.external_source(lambda: [np.frombuffer(TINY_JPEG, np.uint8)])
+        graph.set_outputs(fn.decoders.image(encoded))
+    graph.build()
+    return tuple(graph.run()[0].at(0).shape)
+
+
+def _decode_by_pillow() -> tuple[int, ...]:
+    image = import_module("PIL.Image").open(io.BytesIO(TINY_JPEG))
+    image.load()
+    return tuple(image.size)
+
+
+def _checks() -> list[Finding]:
+    found = [_try("check", "flip", "flipping twice gives the image back", _flips_back)]
+    found.append(_try("check", "keyed", "a sample alone equals that sample in a batch", _is_keyed))
+    if _importable("PIL"):
+        found.append(_try("check", "pillow", "brightness and sharpness equal Pillow's bit for bit", _equals_pillow))
+    return found
+
+
+def _noise() -> torch.Tensor:
+    return torch.randint(0, 256, (4, 3, 33, 47), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def _flips_back() -> bool:
+    flip = ae.Pipeline(ae.RandomHorizontalFlip(1.0), dtype=torch.uint8)
+    return torch.equal(flip(flip(_noise())), _noise())
+
+
+def _is_keyed() -> bool:
+    pipe = ae.Pipeline(ae.RandomResizedCrop(16), ae.ColorJitter(0.4, 0.4, 0.4, 0.1), ae.RandomRotation(30))
+    batch = pipe(_noise(), sample_ids=[5, 6, 7, 8])
+    return torch.equal(pipe(_noise()[2:3], sample_ids=[7])[0], batch[2])
+
+
+def _equals_pillow() -> bool:
+    pil, enhance = import_module("PIL.Image"), import_module("PIL.ImageEnhance")
+    image = _noise()[0]
+    theirs = pil.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    theirs = enhance.Sharpness(enhance.Brightness(theirs).enhance(1.3)).enhance(1.7)
+    ours = ae.functional.adjust_sharpness(ae.functional.adjust_brightness(image, 1.3), 1.7)
+    return bool((ours.permute(1, 2, 0).numpy() == np.asarray(theirs)).all())
+
+
+def _importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package above it is missing
+        return False
+
+
+def _try(section: str, name: str, claim: str, test: Callable[[], bool]) -> Finding:
+    """Whatever a library throws is what doctor is there to report."""
+    try:
+        good = test()
+    except Exception as error:
+        return Finding(section, name, "fails", f"{type(error).__name__}: {error}".splitlines()[0], "see the error")
+    return Finding(section, name, "ok" if good else "fails", claim if good else f"does not hold: {claim}")
+
+
+def report_json(findings: list[Finding]) -> str:
+    """The findings as JSON text."""
+    return json.dumps({"ok": healthy(findings), "findings": [asdict(f) for f in findings]}, indent=1)
+
+
+def healthy(findings: list[Finding]) -> bool:
+    """Whether nothing is broken; what is optional and absent does not count."""
+    return not any(f.status == "fails" for f in findings)
+
+
+def print_report(findings: list[Finding]) -> None:
+    """A table by rich on a terminal, else a line for each finding."""
+    marks = {"ok": "+", "absent": "-", "fails": "!"}
+    if not (sys.stdout.isatty() and _importable("rich")):
+        for f in findings:
+            advice = f"; {f.advice}" if f.advice else ""
+            print(f"{marks[f.status]} {f.section:8} {f.name:22} {f.detail}{advice}")
+        return
+    console, table, text = import_module("rich.console"), import_module("rich.table"), import_module("rich.text")
+    colors = {"ok": "green", "absent": "yellow", "fails": "bold red"}
+    grid = table.Table("", "", "", "what was found, and what to do", box=None, pad_edge=False)
+    for f in findings:
+        found = text.Text(f.detail).append(f"\n{f.advice}" if f.advice else "", "italic")
+        grid.add_row(text.Text(marks[f.status], colors[f.status]), f.section, f.name, found)
+    console.Console().print(grid)

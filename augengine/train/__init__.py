@@ -1,0 +1,1 @@
+"""Training: a small network fed by augengine's loader."""

@@ -1,0 +1,48 @@
+"""`SmallNet`: a residual network small enough to learn on two CPU cores, for inputs of any size from 8 x 8."""
+
+import torch
+from torch import Tensor, nn
+
+
+def _conv(channels_in: int, channels_out: int) -> nn.Sequential:
+    """3 x 3 convolution, batch norm, ReLU; the size stays."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Residual(nn.Module):
+    """x -> x + conv(conv(x))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(_conv(channels, channels), _conv(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)  # type: ignore[no-any-return]
+
+
+class SmallNet(nn.Module):
+    """(B, C, H, W) float -> (B, classes) logits: three halvings, two residual blocks, a global maximum.
+
+    `width` is the number of channels at full size; it doubles twice. About 0.7 million weights at width 32.
+    """
+
+    def __init__(self, channels: int, classes: int, width: int = 32) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            _conv(channels, width),
+            nn.MaxPool2d(2),
+            _conv(width, 2 * width),
+            nn.MaxPool2d(2),
+            Residual(2 * width),
+            _conv(2 * width, 4 * width),
+            nn.MaxPool2d(2),
+            Residual(4 * width),
+        )
+        self.head = nn.Linear(4 * width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.amax(self.features(x), dim=(2, 3)))  # type: ignore[no-any-return]

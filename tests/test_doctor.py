@@ -1,0 +1,95 @@
+"""What doctor reports, with and without the optional libraries."""
+
+import io
+import json
+from importlib.metadata import PackageNotFoundError
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from augengine import _native, doctor
+
+
+@pytest.fixture(scope="module")
+def findings():
+    return doctor.examine()
+
+
+def named(findings, section, name):
+    return next(f for f in findings if (f.section, f.name) == (section, name))
+
+
+def test_nothing_is_broken_here(findings):
+    assert [f for f in findings if f.status == "fails"] == []
+
+
+def test_versions_are_those_that_the_libraries_give(findings):
+    assert named(findings, "library", "torch").detail == torch.__version__.split("+")[0]
+    assert named(findings, "library", "numpy").detail == np.__version__
+
+
+def test_the_cpu_backend_names_its_instruction_set(findings):
+    assert _native.isa() in named(findings, "backend", "cpu").detail
+
+
+def test_what_is_absent_comes_with_advice(findings):
+    assert all(f.advice for f in findings if f.status == "absent")
+
+
+def test_a_missing_library_names_the_extra_that_installs_it(monkeypatch):
+    def version(name):
+        if name == "kornia":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(doctor, "version", version)
+    found = named(doctor._libraries(), "library", "kornia")
+    assert (found.status, found.advice) == ("absent", "pip install 'augengine[kornia]'")
+
+
+def test_it_runs_with_no_extra_installed(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "find_spec", lambda module: None)
+    findings = doctor.examine()
+    doctor.print_report(findings)
+    assert doctor.healthy(findings)
+    assert {f.status for f in findings if f.section == "decoder"} == {"absent"}
+    assert "pip install 'augengine[dali]'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("built", "available", "core", "reason"),
+    [
+        (None, False, True, "built without CUDA"),
+        ("13.0", False, True, "finds no GPU"),
+        ("13.0", True, False, "cuda-core"),
+    ],
+)
+def test_the_cuda_backend_says_why_it_does_not_work(built, available, core, reason, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(doctor, "_importable", lambda module: core)
+    found = doctor._cuda()
+    assert (found.status, reason in found.detail, bool(found.advice)) == ("absent", True, True)
+
+
+def test_a_library_that_throws_is_reported_and_not_raised():
+    def broken():
+        raise OSError("libfoo.so: cannot open\nmore")
+
+    found = doctor._try("decoder", "foo", "decodes", broken)
+    assert (found.status, found.detail) == ("fails", "OSError: libfoo.so: cannot open")
+    assert not doctor.healthy([found])
+
+
+def test_the_json_report_has_every_finding(findings):
+    report = json.loads(doctor.report_json(findings))
+    assert report["ok"] is True
+    assert [f["name"] for f in report["findings"]] == [f.name for f in findings]
+
+
+def test_the_tiny_jpeg_is_an_image():
+    image = Image.open(io.BytesIO(doctor.TINY_JPEG))
+    assert image.size == (8, 8)
+    assert np.abs(np.asarray(image).astype(int) - 128).max() <= 2

@@ -1,0 +1,37 @@
+"""The README's Python and the example scripts run as they stand."""
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from examples import demo, replay, train_loop
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_readmes_quick_start_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for block in blocks:
+        names = {}
+        exec(block, names)
+        assert names["batch"].shape == (8, 3, 224, 224)
+
+
+def test_a_replayed_program_gives_the_same_bytes(tmp_path, capsys):
+    Image.effect_noise((50, 40), 90).convert("RGB").save(tmp_path / "photo.png")
+    replay.main(str(tmp_path / "photo.png"))
+    assert "0 of 6,000 bytes differ" in capsys.readouterr().out
+
+
+def test_a_loop_of_ones_own_trains_on_the_demos_photos(tmp_path, capsys):
+    train_loop.main(str(demo.write_photos(tmp_path / "photos")), epochs=1)
+    assert "epoch 0: loss" in capsys.readouterr().out
+
+
+def test_both_transforms_of_the_demo_give_batches_alike():
+    ours = demo.pipeline()(demo.torch.zeros(1, 3, 30, 40, dtype=demo.torch.uint8))[0]
+    for tensors in (True, False):
+        theirs = demo.torchvision_transform(tensors)(Image.new("RGB", (40, 30)))
+        assert (theirs.shape, theirs.dtype) == (ours.shape, ours.dtype)
+        assert demo.torch.equal(theirs, ours)
