@@ -2,6 +2,9 @@
 
 usage: python -m benchmarks.cpu [--rounds N] [--seconds S] [--isa NAME] [--json FILE]
 
+The share of copy compares the bytes that must move, each image read once and its batch written once, with what a plain
+copy moves in the same run. It counts whole images, of which a crop reads only a part.
+
 Both sides start from the same decoded uint8 images and end with one float32 batch, parameters drawn for every image.
 torchvision runs on tensors, image by image, as in a DataLoader's worker. Sampling is included on both sides.
 """
@@ -11,6 +14,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,18 +94,50 @@ def rate(run: Run, images: int, seconds: float) -> float:
     return done / spent
 
 
-def measure(ours: Run, theirs: Run, images: int, rounds: int, seconds: float) -> dict[str, float]:
+def copy_bandwidth(seconds: float) -> float:
+    """Bytes a second that a plain copy reads and writes, on one thread; it writes as much as a batch of the tasks."""
+    source = torch.ones(64, 3, 224, 224)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes * rate(lambda: target.copy_(source), 1, seconds)
+
+
+def measure(ours: Run, theirs: Run, images: list[torch.Tensor], rounds: int, seconds: float) -> dict[str, float]:
     ours(), theirs()
-    pairs = [(rate(ours, images, seconds), rate(theirs, images, seconds)) for _ in range(rounds)]
+    count = len(images)
+    pairs, copies = [], []
+    for _ in range(rounds):
+        pairs.append((rate(ours, count, seconds), rate(theirs, count, seconds)))
+        copies.append(copy_bandwidth(seconds / 4))
     ratios = sorted(a / b for a, b in pairs)
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
+    moved = sum(i.nbytes for i in images) / count + 3 * 224 * 224 * 4
     return {
         "augengine": medians[0],
         "torchvision": medians[1],
         "ratio": statistics.median(ratios),
         "lowest": ratios[0],
         "highest": ratios[-1],
+        "gigabytes_per_second": medians[0] * moved / 1e9,
+        "share_of_copy": medians[0] * moved / statistics.median(copies),
     }
+
+
+def machine(isa: str) -> dict[str, str]:
+    """What the figures were measured on."""
+    cpu = next((line.split(":")[1].strip() for line in lines("/proc/cpuinfo") if line.startswith("model name")), "")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cpu": cpu or platform.processor(),
+        "isa": isa,
+        "commit": commit.stdout.strip(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
 def main() -> None:
@@ -113,19 +149,22 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     _native.set_isa(options.isa)
-    machine = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
-    print(f"one thread, {options.isa}, {options.rounds} rounds; {machine}")
-    print(f"{'images/s':28} {'augengine':>10} {'torchvision':>12} {'ratio':>7}  (lowest to highest)")
+    about = machine(options.isa)
+    print(f"one thread, {options.rounds} rounds; " + ", ".join(f"{k} {v}" for k, v in about.items()))
+    heads = ("images/s", "augengine", "torchvision", "ratio", "(spread)", "GB/s", "of copy")
+    print("{:28} {:>10} {:>12} {:>7}  {:16} {:>5} {:>8}".format(*heads))
     results = {}
     for name, (images, ours, theirs) in tasks().items():
-        row = results[name] = measure(ours, theirs, len(images), options.rounds, options.seconds)
+        row = results[name] = measure(ours, theirs, images, options.rounds, options.seconds)
         spread = f"({row['lowest']:.1f} to {row['highest']:.1f})"
         print(
-            f"{name:28} {row['augengine']:10,.0f} {row['torchvision']:12,.0f} {row['ratio']:6.1f}x  {spread}",
+            f"{name:28} {row['augengine']:10,.0f} {row['torchvision']:12,.0f} {row['ratio']:6.1f}x  {spread:16} "
+            f"{row['gigabytes_per_second']:5.1f} {row['share_of_copy']:7.0%}",
             flush=True,
         )
     if options.json:
-        Path(options.json).write_text(json.dumps({"isa": options.isa, **machine, "results": results}, indent=1) + "\n")
+        text = json.dumps({**about, "rounds": options.rounds, "threads": 1, "results": results}, indent=1)
+        Path(options.json).write_text(text + "\n")
 
 
 if __name__ == "__main__":
