@@ -49,11 +49,13 @@ class Transform:
         if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0.0 <= p <= 1.0:
             raise self._fail(name, "a probability in [0, 1]")
 
-    def _check_range(self, name: str, low: float, expected: str) -> None:
-        """Two finite numbers, the first at most the second, both above `low`."""
+    def _check_range(
+        self, name: str, expected: str, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+    ) -> None:
+        """Two finite numbers (low, high), low at most high, within the bounds."""
         pair = getattr(self, name)
         good = isinstance(pair, Sequence) and len(pair) == 2 and all(_is_number(v) for v in pair)
-        if not good or not low < pair[0] <= pair[1]:
+        if not good or not (above < pair[0] and least <= pair[0] <= pair[1] <= most):
             raise self._fail(name, expected)
         self._set(name, (float(pair[0]), float(pair[1])))
 
@@ -139,7 +141,7 @@ class RandomRotation(Transform):
             if self.degrees < 0:  # type: ignore[operator]
                 raise self._fail("degrees", "a number of degrees, 0 or more, or a range (low, high)")
             self._set("degrees", (-self.degrees, self.degrees))  # type: ignore[operator]
-        self._check_range("degrees", -1e6, "a finite number of degrees or a range (low, high)")
+        self._check_range("degrees", "a number of degrees or a range (low, high)", least=-1e6, most=1e6)
         self._check_interpolation(AFFINE_INTERPOLATIONS)
         fill = _encode(op_named("rotate").params[2], "RandomRotation", self.fill)
         self._set("fill", tuple(int(v) for v in fill))
@@ -165,8 +167,8 @@ class RandomResizedCrop(Transform):
 
     def __post_init__(self) -> None:
         self._check_size()
-        self._check_range("scale", 0.0, "a range (low, high) of area fractions above 0")
-        self._check_range("ratio", 0.0, "a range (low, high) of aspect ratios above 0")
+        self._check_range("scale", "a range (low, high) of area fractions above 0", above=0.0)
+        self._check_range("ratio", "a range (low, high) of aspect ratios above 0", above=0.0)
         self._check_interpolation(INTERPOLATIONS)
 
     def spec(self) -> Spec:
@@ -267,12 +269,10 @@ class ColorJitter(Transform):
         if _is_number(value):
             if value < 0:
                 raise self._fail(name, expected)
-            value = (max(low, center - value), center + value)
-        good = isinstance(value, Sequence) and len(value) == 2 and all(_is_number(v) for v in value)
-        if not good or not low <= value[0] <= value[1] <= high:
-            raise self._fail(name, expected)
-        unchanged = value[0] == value[1] == center
-        self._set(name, None if unchanged else (float(value[0]), float(value[1])))
+            self._set(name, (max(low, center - value), center + value))
+        self._check_range(name, expected, least=low, most=high)
+        if getattr(self, name) == (center, center):
+            self._set(name, None)
 
     def spec(self) -> Spec | None:
         ranges = [(f"adjust_{f.name}", getattr(self, f.name)) for f in fields(self)]
@@ -350,10 +350,8 @@ class RandomErasing(Transform):
 
     def __post_init__(self) -> None:
         self._check_probability()
-        self._check_range("scale", -1e-300, "a range (low, high) of area fractions within [0, 1]")
-        if self.scale[1] > 1:
-            raise self._fail("scale", "a range (low, high) of area fractions within [0, 1]")
-        self._check_range("ratio", 0.0, "a range (low, high) of aspect ratios above 0")
+        self._check_range("scale", "a range (low, high) of area fractions within [0, 1]", least=0.0, most=1.0)
+        self._check_range("ratio", "a range (low, high) of aspect ratios above 0", above=0.0)
         if isinstance(self.value, str):
             raise self._fail("value", "a number, or one a channel")
         self._set("value", _encode(op_named("erase").params[4], "RandomErasing", self.value))
