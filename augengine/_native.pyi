@@ -2,7 +2,7 @@ from numpy import float32, float64, int32, int64, uint8
 from numpy.typing import NDArray
 from torch import Tensor
 
-call_size: int
+registry_hash: str
 
 def sample(
     spec: NDArray[float64],

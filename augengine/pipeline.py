@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, overload
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from augengine.backends import NAMES, backend_name, load_backend
-from augengine.backends.images import MAX_SIDE, Images, check_images
+from augengine.backends.images import Images, check_images
+from augengine.ops import MAX_SIDE
 from augengine.plan import Plan, common_out_size, compile_plan, compile_spec
-from augengine.sampling import Program, draw_program
-from augengine.transforms import Normalize, Transform, from_config, to_config
+from augengine.sampling import Program, draw_program, parse_json
+from augengine.transforms import Normalize, Size, Transform, from_config, to_config
 
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.uint8)}
 FORMATS = {"contiguous_format": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -66,8 +68,8 @@ class Pipeline:
                 object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        options = f"dtype={self.dtype}, seed={self.seed}, backend={self.backend!r}"
-        return f"Pipeline({', '.join(map(repr, self.transforms))}, {options})"
+        options = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name != "transforms")
+        return f"Pipeline({', '.join([*map(repr, self.transforms), *options])})"
 
     @overload
     def __call__(
@@ -102,13 +104,7 @@ class Pipeline:
     ) -> Program:
         """Draws the program of these samples; `size` is their images' (height, width), one pair or one a sample."""
         ids = _check_ids(sample_ids, None)
-        sizes = np.array(size, np.int32)
-        if sizes.shape not in ((2,), (len(ids), 2)) or (sizes < 1).any() or (sizes > MAX_SIDE).any():
-            raise ValueError(
-                f"size: got {size!r}; expected (height, width), or one pair for each of the {len(ids)} samples, "
-                f"sides 1 to {MAX_SIDE}"
-            )
-        return self._draw(ids, epoch, np.ascontiguousarray(np.broadcast_to(sizes, (len(ids), 2))))
+        return self._draw(ids, epoch, _check_sizes(size, len(ids)))
 
     @overload
     def run(self, images: ImageBatch, program: Program, targets: None = None) -> Tensor: ...
@@ -121,12 +117,24 @@ class Pipeline:
         checked = check_images(images)
         if len(program) != len(checked):
             raise ValueError(f"program: has {len(program)} rows; the batch has {len(checked)} images")
+        if (differ := np.flatnonzero((program.sizes != checked.sizes).any(1))).size:
+            i = differ[0]
+            drawn, got = ("x".join(map(str, sizes[i])) for sizes in (program.sizes, checked.sizes))
+            raise ValueError(f"program row {i}: was drawn for an image of {drawn}; images[{i}] is {got}")
+        if not self._mixes and program.mixes() is not None:
+            raise ValueError("program: mixes, and this pipeline has no transform that does")
         return self._run(checked, program, targets)
 
     def plan(self, size: tuple[int, int], device: str = "cpu", channels: int = 3) -> Plan:
         """What the engine does for images of `size` (height, width) on `device`; print it to see passes and bytes."""
-        out = common_out_size(self.transforms, np.array([size], np.int32))
-        return compile_plan(self, size, out, channels, device, backend_name(self.backend, torch.device(device)))
+        sizes = _check_sizes(size, 1)
+        if channels not in (1, 3):
+            raise ValueError(f"plan.channels: got {channels!r}; expected 1 or 3")
+        try:
+            backend = backend_name(self.backend, torch.device(device))
+        except RuntimeError as error:
+            raise ValueError(f"plan.device: got {device!r}; expected 'cpu' or 'cuda'") from error
+        return self._plan(size, common_out_size(self.transforms, sizes), channels, device, backend)
 
     def with_options(self, **changes: Any) -> "Pipeline":
         """The same transforms with some options (dtype, seed, ...) changed."""
@@ -143,7 +151,7 @@ class Pipeline:
     @staticmethod
     def from_json(text: str) -> "Pipeline":
         """The pipeline of `to_json`'s text; raises ValueError that names the place of what is wrong."""
-        data = json.loads(text)
+        data = parse_json(text, "pipeline")
         if not isinstance(data, dict) or data.pop("version", None) != 1 or not isinstance(data.get("transforms"), list):
             raise ValueError("pipeline: expected a JSON object with version 1 and a list of transforms")
         transforms = [from_config(c, f"transforms[{i}]") for i, c in enumerate(data.pop("transforms"))]
@@ -156,33 +164,35 @@ class Pipeline:
             raise ValueError(f"pipeline: {error}") from error
 
     def _draw(self, ids: NDArray[np.int64], epoch: int, sizes: NDArray[np.int32]) -> Program:
-        if not isinstance(epoch, int) or not 0 <= epoch < 2**32:
+        if not isinstance(epoch, Integral) or not 0 <= epoch < 2**32:
             raise ValueError(f"epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
         spec, transforms, slots = compile_spec(self.transforms)
-        return draw_program(spec, transforms, slots, self.seed, epoch, ids, sizes)
+        return draw_program(spec, transforms, slots, self.seed, int(epoch), ids, sizes)
 
     def _run(self, images: Images, program: Program, targets: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
-        if targets is not None:
-            targets = mix_targets(program, targets, self.num_classes, self._mixes)
+        if isinstance(targets, Tensor) and targets.ndim and len(targets) != len(program):
+            raise ValueError(f"targets: got shape {tuple(targets.shape)}; the batch has {len(program)} images")
+        soft = soft_targets(targets, self.num_classes) if self._mixes and targets is not None else None
         name = backend_name(self.backend, images.device)
         out_size = common_out_size(self.transforms, images.sizes)
-        plan = compile_plan(self, None, out_size, images.channels, str(images.device), name)
+        plan = self._plan(None, out_size, images.channels, str(images.device), name)
         out = load_backend(name).run(plan, program, images)
-        return out if targets is None else (out, targets)
+        if targets is None:
+            return out
+        return out, (targets if soft is None else mix_targets(program, soft))
+
+    def _plan(self, in_size: Size | None, out_size: Size, channels: int, device: str, backend: str) -> Plan:
+        pillow13 = self.resize_order == "pillow13"
+        layout = self.memory_format
+        return compile_plan(self.transforms, in_size, out_size, channels, self.dtype, layout, device, backend, pillow13)
 
     @property
     def _mixes(self) -> bool:
         return any(t.stage == "mix" for t in self.transforms)
 
 
-def mix_targets(program: Program, targets: Tensor, num_classes: int | None, soften: bool) -> Tensor:
-    """The batch's targets: as they are where nothing mixes, else (B, K) float32, mixed as the images are."""
-    if not isinstance(targets, Tensor) or targets.ndim not in (1, 2) or len(targets) != len(program):
-        got = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
-        raise ValueError(f"targets: got {got}; expected a tensor of class indices ({len(program)},) or soft (B, K)")
-    if not soften:
-        return targets
-    soft = targets.float() if targets.ndim == 2 else _one_hot(targets, num_classes)
+def mix_targets(program: Program, soft: Tensor) -> Tensor:
+    """Soft targets (B, K) mixed as the images are: (1 - lam) * the partner's + lam * own, in float32."""
     if (mixes := program.mixes()) is None:
         return soft
     partner, lam = mixes
@@ -190,17 +200,34 @@ def mix_targets(program: Program, targets: Tensor, num_classes: int | None, soft
     return soft[torch.from_numpy(partner).to(soft.device)] * rest + soft * own
 
 
-def _one_hot(targets: Tensor, num_classes: int | None) -> Tensor:
+def soft_targets(targets: Tensor, num_classes: int | None) -> Tensor:
+    """Float32 (B, K) targets from class indices (B,), or from such targets as they are."""
+    if not isinstance(targets, Tensor) or targets.ndim not in (1, 2):
+        got = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
+        raise ValueError(f"targets: got {got}; to mix them, expected a tensor of class indices (B,) or soft (B, K)")
+    if targets.ndim == 2:
+        return targets.float()
     if num_classes is None:
         raise ValueError("targets: class indices can only be mixed with Pipeline(num_classes=...), which is missing")
     if targets.is_floating_point():
         raise TypeError(f"targets: got {targets.dtype} of shape (B,); expected whole class indices, or soft (B, K)")
-    if len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= num_classes):
-        raise ValueError(
-            f"targets: got class indices {int(targets.min())} to {int(targets.max())}; "
-            f"expected 0 to {num_classes - 1} (num_classes={num_classes})"
-        )
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= num_classes:
+        expected = f"0 to {num_classes - 1} (num_classes={num_classes})"
+        raise ValueError(f"targets: got class indices {low} to {high}; expected {expected}")
     return torch.nn.functional.one_hot(targets.long(), num_classes).float()
+
+
+def _check_sizes(size: object, count: int) -> NDArray[np.int32]:
+    """(count, 2) heights and widths from one pair, or from one for each sample."""
+    sizes = np.array(size)
+    good = sizes.shape in ((2,), (count, 2)) and sizes.dtype.kind in "iu"
+    if not good or (sizes < 1).any() or (sizes > MAX_SIDE).any():
+        raise ValueError(
+            f"size: got {size!r}; expected (height, width), or one pair for each of the {count} samples, "
+            f"sides 1 to {MAX_SIDE}"
+        )
+    return np.ascontiguousarray(np.broadcast_to(sizes.astype(np.int32), (count, 2)))
 
 
 def _check_choice(name: str, value: object, known: object) -> None:

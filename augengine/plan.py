@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +11,6 @@ from numpy.typing import NDArray
 from augengine.ops import OPS
 from augengine.sampling import encode_specs
 from augengine.transforms import Normalize, Size, Transform
-
-if TYPE_CHECKING:
-    from augengine.pipeline import Pipeline
 
 NEVER = 2**31 - 1  # a position that no transform reaches
 VIEWS = ("horizontal_flip", "vertical_flip", "crop")  # geometry that only changes how the next pass reads
@@ -95,28 +91,15 @@ def finish_table(normalize: Normalize | None, channels: int, dtype: torch.dtype)
     if normalize is None:
         return np.tile(value, (channels, 1))
     mean, std = (np.resize(np.array(v, np.float32), channels) for v in (normalize.mean, normalize.std))
-    return ((value - mean[:, None]) / std[:, None]).astype(np.float32)
-
-
-def compile_plan(
-    pipeline: "Pipeline", in_size: Size | None, out_size: Size, channels: int, device: str, backend: str
-) -> Plan:
-    """The pipeline's plan; made once for each combination of arguments."""
-    return _compile(
-        pipeline.transforms,
-        in_size,
-        out_size,
-        channels,
-        pipeline.dtype,
-        pipeline.memory_format,
-        device,
-        backend,
-        pipeline.resize_order == "pillow13",
-    )
+    with np.errstate(over="ignore"):
+        table: NDArray[np.float32] = ((value - mean[:, None]) / std[:, None]).astype(np.float32)
+    if not np.isfinite(table).all():
+        raise ValueError(f"{normalize!r}: gives values beyond float32's {np.finfo(np.float32).max:.2g}")
+    return table
 
 
 @lru_cache(maxsize=256)
-def _compile(
+def compile_plan(
     transforms: tuple[Transform, ...],
     in_size: Size | None,
     out_size: Size,
@@ -127,16 +110,17 @@ def _compile(
     backend: str,
     pillow13: bool,
 ) -> Plan:
-    position = next((i for i, t in enumerate(transforms) if isinstance(t, Normalize)), NEVER)
-    normalize = None if position == NEVER else transforms[position]
-    if isinstance(normalize, Normalize) and len(normalize.mean) not in (1, channels):
+    """The plan of these transforms; made once for each combination of arguments."""
+    finish = next((i for i, t in enumerate(transforms) if isinstance(t, Normalize) or t.stage == "mix"), NEVER)
+    normalize = transforms[finish] if finish != NEVER else None
+    if not isinstance(normalize, Normalize):
+        normalize = None
+    elif len(normalize.mean) not in (1, channels):
         raise ValueError(
-            f"transform {position}, Normalize: has {len(normalize.mean)} means; the images have {channels} channel(s)"
+            f"transform {finish}, Normalize: has {len(normalize.mean)} means; the images have {channels} channel(s)"
         )
-    table = finish_table(normalize if isinstance(normalize, Normalize) else None, channels, dtype)
-    return Plan(
-        transforms, in_size, out_size, channels, dtype, memory_format, device, backend, pillow13, position, table
-    )
+    table = finish_table(normalize, channels, dtype)
+    return Plan(transforms, in_size, out_size, channels, dtype, memory_format, device, backend, pillow13, finish, table)
 
 
 @lru_cache(maxsize=256)

@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augengine import _native
-from augengine.ops import OPS, Op, max_width, op_coded, op_named
+from augengine.ops import MAX_SIDE, OPS, Op, max_width, op_coded, op_named
+from augengine.ops.header import registry_hash
 
+MAX_TRANSFORMS = 2**15  # positions are half a word of the counter
 GROUP = 64  # mix partners are drawn within groups of this many consecutive samples
 CALL = np.dtype([("op", "<i4"), ("position", "<i4"), ("args", "<f8", (max_width(),))])
-if CALL.itemsize != _native.call_size:
-    raise ImportError("augengine._native was built from other op declarations; reinstall augengine to rebuild it")
+if _native.registry_hash != registry_hash():
+    raise ImportError(
+        "augengine._native was built from other op declarations; rebuild it: make install, or pip install ."
+    )
 
 Row = list[tuple[str, dict[str, object]]]
 
@@ -116,11 +120,11 @@ class Program:
     @staticmethod
     def from_json(text: str) -> "Program":
         """The program of `to_json`'s text; raises ValueError that names the row and what is wrong with it."""
-        data = json.loads(text)
+        data = parse_json(text, "program")
         if not isinstance(data, dict) or data.get("version") != 1 or not isinstance(data.get("rows"), list):
             raise ValueError("program: expected a JSON object with version 1 and a list of rows")
-        rows, sizes = data["rows"], np.array(data.get("sizes"))
-        if sizes.shape != (len(rows), 2) or sizes.dtype.kind not in "iu" or not all(isinstance(r, list) for r in rows):
+        rows, sizes = data["rows"], data.get("sizes")
+        if not _are_sizes(sizes, len(rows)) or not all(isinstance(row, list) for row in rows):
             raise ValueError(
                 f"program: expected a list of calls and a size [height, width] for each of {len(rows)} rows"
             )
@@ -133,7 +137,24 @@ class Program:
                     _write_call(calls[i, k : k + 1], call)
                 except (TypeError, ValueError) as error:
                     raise ValueError(f"program row {i}, call {k}: {error}") from error
-        return Program(calls, sizes.astype(np.int32))
+        return Program(calls, np.array(sizes, np.int32).reshape(-1, 2))
+
+
+def parse_json(text: str, what: str) -> object:
+    """The data in JSON text; raises ValueError that names `what` where it is none, or nested without end."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{what}: the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{what}: is not JSON: {error}") from error
+
+
+def _are_sizes(sizes: object, count: int) -> bool:
+    if not isinstance(sizes, list) or len(sizes) != count:
+        return False
+    pairs = [pair for pair in sizes if isinstance(pair, list) and len(pair) == 2]
+    return len(pairs) == count and all(isinstance(v, int) and 0 < v <= MAX_SIDE for pair in pairs for v in pair)
 
 
 def _decode(op: Op, args: NDArray[np.float64]) -> dict[str, object]:
@@ -148,8 +169,8 @@ def _write_call(slot: NDArray[np.void], call: object) -> None:
         raise TypeError(f"got {call!r}; expected an object with op, position and the op's parameters")
     params = {k: v for k, v in call.items() if k not in ("op", "position")}
     op, position = op_named(str(call["op"])), call["position"]
-    if not isinstance(position, int):
-        raise TypeError(f"position: got {position!r}; expected the transform's index in its pipeline")
+    if not isinstance(position, int) or not 0 <= position < MAX_TRANSFORMS:
+        raise ValueError(f"position: got {position!s:.40}; expected the transform's index in its pipeline")
     args = op.encode(params)
     slot["op"], slot["position"] = op.code, position
     slot["args"][0, : len(args)] = args

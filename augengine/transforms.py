@@ -7,12 +7,13 @@ sampler draws its calls, for every sample from that sample's own counters.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from augengine.ops import AFFINE_INTERPOLATIONS, INTERPOLATIONS, op_named
-from augengine.ops.registry import Param, Value
+from augengine.ops import AFFINE_INTERPOLATIONS, INTERPOLATIONS, MAX_SIDE, op_named
+from augengine.ops.registry import FLOAT32_MAX, Param, Value
 from augengine.sampling import Spec
 
+FLOAT32_TINY = 1.1754943508222875e-38  # the smallest normal number
 Size = tuple[int, int]
 Stage = Literal["image", "finish", "mix"]
 
@@ -25,6 +26,14 @@ class Transform:
     """
 
     stage: ClassVar[Stage] = "image"
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            self._set(f.name, _plain(getattr(self, f.name)))
+        self._check()
+
+    def _check(self) -> None:
+        """Raises ValueError or TypeError for a field that is out of bounds; brings fields to one form."""
 
     def spec(self) -> Spec | None:
         """How its calls are drawn; None where there is nothing to draw."""
@@ -66,7 +75,7 @@ class Transform:
         if isinstance(size, Sequence) and len(size) == 1:
             size = (size[0], size[0])
         good = isinstance(size, Sequence) and len(size) == 2 and all(isinstance(v, int) for v in size)
-        if not good or not all(0 < v < 32768 for v in size):
+        if not good or not all(0 < v <= MAX_SIDE for v in size):
             raise self._fail(name, "a positive number of pixels, or (height, width)")
         self._set(name, tuple(size))
 
@@ -77,8 +86,14 @@ class Transform:
         self._set("interpolation", name)
 
 
+def _plain(value: Any) -> Any:
+    """NumPy's and torch's numbers, arrays and tensors as Python's numbers and tuples."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(_plain(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= FLOAT32_MAX
 
 
 def _encode(param: Param, owner: str, value: object) -> tuple[float, ...]:
@@ -94,7 +109,7 @@ def _call_with(op: str, ranges: Sequence[tuple[float, float]], p: float = 1.0) -
     """The op with probability p, each native argument uniform in its range (low, high)."""
     values = [p, op_named(op).code, len(ranges)]
     for low, high in ranges:
-        values += [low, high, 0]
+        values += [low, high]
     return Spec("call", tuple(values), (op,))
 
 
@@ -104,7 +119,7 @@ class RandomHorizontalFlip(Transform):
 
     p: float = 0.5
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._check_probability()
 
     def spec(self) -> Spec:
@@ -117,7 +132,7 @@ class RandomVerticalFlip(Transform):
 
     p: float = 0.5
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._check_probability()
 
     def spec(self) -> Spec:
@@ -136,7 +151,7 @@ class RandomRotation(Transform):
     interpolation: str = "nearest"
     fill: int | Sequence[int] = field(default=0, kw_only=True)
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if _is_number(self.degrees):
             if self.degrees < 0:  # type: ignore[operator]
                 raise self._fail("degrees", "a number of degrees, 0 or more, or a range (low, high)")
@@ -165,7 +180,7 @@ class RandomResizedCrop(Transform):
     ratio: Sequence[float] = (3.0 / 4.0, 4.0 / 3.0)
     interpolation: str = "bilinear"
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._check_size()
         self._check_range("scale", "a range (low, high) of area fractions above 0", above=0.0)
         self._check_range("ratio", "a range (low, high) of aspect ratios above 0", above=0.0)
@@ -194,7 +209,7 @@ class Resize(Transform):
     interpolation: str = "bilinear"
     max_size: int | None = None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if isinstance(self.size, Sequence) and len(self.size) == 1:
             self._set("size", self.size[0])
         shorter = self.size
@@ -202,8 +217,9 @@ class Resize(Transform):
         if isinstance(shorter, int):
             self._set("size", shorter)
         self._check_interpolation(INTERPOLATIONS)
-        if self.max_size is not None and (not isinstance(shorter, int) or self.max_size <= shorter):
-            raise self._fail("max_size", "a number above `size`, which must be one number")
+        bounded = isinstance(self.max_size, int) and isinstance(shorter, int) and shorter < self.max_size <= MAX_SIDE
+        if self.max_size is not None and not bounded:
+            raise self._fail("max_size", "a number of pixels above `size`, which must be one number")
 
     def spec(self) -> Spec:
         filter_code = INTERPOLATIONS.index(self.interpolation)
@@ -230,7 +246,7 @@ class CenterCrop(Transform):
 
     size: int | Sequence[int]
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._check_size()
 
     def spec(self) -> Spec:
@@ -256,7 +272,7 @@ class ColorJitter(Transform):
     saturation: float | Sequence[float] | None = None
     hue: float | Sequence[float] | None = None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
             self._set_range(name, 1.0, 0.0, math.inf)
         self._set_range("hue", 0.0, -0.5, 0.5)
@@ -287,7 +303,7 @@ class RandomEqualize(Transform):
 
     p: float = 0.5
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._check_probability()
 
     def spec(self) -> Spec:
@@ -301,7 +317,7 @@ class RandomAdjustSharpness(Transform):
     sharpness_factor: float
     p: float = 0.5
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._check_probability()
         op_named("adjust_sharpness").params[0].encode("RandomAdjustSharpness", self.sharpness_factor)
 
@@ -320,15 +336,15 @@ class Normalize(Transform):
     mean: Sequence[float]
     std: Sequence[float]
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         for name in ("mean", "std"):
             value = getattr(self, name)
             value = tuple(value) if isinstance(value, Sequence) else (value,)
             if len(value) not in (1, 3) or not all(_is_number(v) for v in value):
                 raise self._fail(name, "1 or 3 finite numbers")
             self._set(name, tuple(float(v) for v in value))
-        if not all(self.std):
-            raise self._fail("std", "numbers other than 0")
+        if not all(abs(v) >= FLOAT32_TINY for v in self.std):
+            raise self._fail("std", f"numbers that float32 tells from 0, of {FLOAT32_TINY:.2g} or more")
 
     def spec(self) -> None:
         return None
@@ -348,7 +364,7 @@ class RandomErasing(Transform):
     value: float | Sequence[float] = 0.0
     stage: ClassVar[Stage] = "finish"
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._check_probability()
         self._check_range("scale", "a range (low, high) of area fractions within [0, 1]", least=0.0, most=1.0)
         self._check_range("ratio", "a range (low, high) of aspect ratios above 0", above=0.0)
@@ -373,7 +389,7 @@ class Mixup(Transform):
     p: float = 1.0
     stage: ClassVar[Stage] = "mix"
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._check_probability()
         if not _is_number(self.alpha) or self.alpha <= 0:
             raise self._fail("alpha", "a number above 0")

@@ -5,10 +5,12 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "geometry.h"
 #include "job.h"
 #include "lower.h"
@@ -88,36 +90,7 @@ void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids
                calls + (size_t)i * slots);
   const double* v = spec.data();
   for (int t = 0; t < transforms; t++, v += 4 + (int)v[3])
-    if (is_mix((int)v[0])) assign_partners(calls, slots, batch, (int)v[1], seed, epoch, (const u64*)ids.data(), group);
-}
-
-std::string size_text(int h, int w) { return std::to_string(h) + "x" + std::to_string(w); }
-
-// The size of a row's image after its calls; throws where a row can't be run.
-void check_row(const Call* calls, int slots, int row, int batch, int h, int w, int out_h, int out_w) {
-  using namespace ae::baseline;
-  const std::string where = "program row " + std::to_string(row);
-  for (int i = 0; i < slots; i++) {
-    const Call& call = calls[i];
-    if (call.op < 0) continue;
-    const Geometry g = geometry_of(call, h, w);
-    const bool inside = g.top >= 0 && g.left >= 0 && g.top + g.box_h <= h && g.left + g.box_w <= w;
-    if (g.type == GEOMETRY_RESAMPLE && !inside)
-      throw std::invalid_argument(where + ": resized_crop of " + size_text(g.box_h, g.box_w) + " at (" +
-                                  std::to_string(g.top) + ", " + std::to_string(g.left) + ") reaches outside the " +
-                                  size_text(h, w) + " image");
-#define AE_CHECK(name)                                                                                             \
-    if (call.op == OP_##name && !(call.args[0] >= 0 && call.args[0] < batch))                                      \
-      throw std::invalid_argument(where + ": " #name " with row " + std::to_string((long long)call.args[0]) +      \
-                                  " of a batch of " + std::to_string(batch));
-    AE_MIX_OPS(AE_CHECK)
-#undef AE_CHECK
-    h = g.out_h;
-    w = g.out_w;
-  }
-  if (h != out_h || w != out_w)
-    throw std::invalid_argument(where + ": ends as " + size_text(h, w) + " where the batch is " + size_text(out_h, out_w) +
-                                "; add RandomResizedCrop, or Resize and CenterCrop, to give all images one size");
+    if (needs_partner((int)v[0])) assign_partners(calls, slots, batch, (int)v[1], seed, epoch, (const u64*)ids.data(), group);
 }
 
 // Orders the rows so that a mixed row is followed by its partner, whose bytes are then still at hand, and cuts that
@@ -161,16 +134,19 @@ void run(SourceTable sources, CallBytes calls, int slots, int channels, int fini
     const int64_t* s = sources.data() + 6 * i;
     images[i] = {(const uint8_t*)s[0], s[3], s[4], s[5], (int)s[1], (int)s[2]};
   }
+  const ae::baseline::Limits limits = {slots, batch, finish_position, out_h, out_w};
   nb::gil_scoped_release unlocked;
   for (int i = 0; i < batch; i++)
-    check_row((const Call*)job.calls + (size_t)i * slots, slots, i, batch, images[i].h, images[i].w, out_h, out_w);
+    check_row((const Call*)job.calls + (size_t)i * slots, i, images[i].h, images[i].w, limits);
   std::vector<int> order, cuts;
   order_rows(job, order, cuts);
   ae::RunRows* const run_rows = chosen_isa().run;
+  std::atomic<bool> out_of_memory{false};
   ae::pool().run(threads, (int)cuts.size() - 1, [&](int, int piece) {
     static thread_local ae::Scratch scratch;
-    run_rows(job, order.data() + cuts[piece], cuts[piece + 1] - cuts[piece], scratch);
+    if (!run_rows(job, order.data() + cuts[piece], cuts[piece + 1] - cuts[piece], scratch)) out_of_memory = true;
   });
+  if (out_of_memory) throw std::bad_alloc();
 }
 
 // Lowers a batch for the CUDA kernels, with the arguments of `run`. Gives (head, size, (zeros, zeros_end), launches):
@@ -188,6 +164,7 @@ nb::tuple lower(SourceTable sources, CallBytes calls, int slots, int channels, i
   std::vector<View> images(batch);
   const LowerJob job = {images.data(), (const Call*)calls.data(), batch, slots, channels, finish_position, pillow13,
                         table.data(), dtype, out_h, out_w, strides[0], strides[1], strides[2], strides[3]};
+  const Limits limits = {slots, batch, finish_position, out_h, out_w};
   auto* lowered = new Lowered;
   nb::capsule owner(lowered, [](void* p) noexcept { delete (Lowered*)p; });
   {
@@ -195,7 +172,7 @@ nb::tuple lower(SourceTable sources, CallBytes calls, int slots, int channels, i
     for (int i = 0; i < batch; i++) {
       const int64_t* s = sources.data() + 6 * i;
       images[i] = {s[0], s[3], s[4], s[5], (int)s[1], (int)s[2], 0};
-      check_row(job.calls + (size_t)i * slots, slots, i, batch, images[i].h, images[i].w, out_h, out_w);
+      check_row(job.calls + (size_t)i * slots, i, images[i].h, images[i].w, limits);
     }
     *lowered = Lowering(job).run();
   }
@@ -250,5 +227,5 @@ NB_MODULE(_native, m) {
   m.def("isa", [] { return std::string(chosen_isa().name); });
   m.def("set_isa", &choose_isa, nb::arg("name"));
   m.def("sampler_codes", &sampler_codes);
-  m.attr("call_size") = sizeof(Call);
+  m.attr("registry_hash") = AE_REGISTRY_HASH;
 }

@@ -123,16 +123,17 @@ void draw_canvas(const Job& job, int row, Canvas& c, Arena arena) {
   }
 }
 
-void reserve(Scratch& scratch, size_t bytes) {
-  if (scratch.size >= bytes) return;
+bool reserve(Scratch& scratch, size_t bytes) {
+  if (scratch.size >= bytes) return true;
   free(scratch.data);
   scratch.data = (u8*)aligned_alloc(64, (bytes + 63) & ~(size_t)63);
-  scratch.size = bytes;
+  scratch.size = scratch.data ? bytes : 0;
+  return scratch.data != nullptr;
 }
 
 }  // namespace
 
-void run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
+bool run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
   Need need = {0, 0};
   const auto widen = [&](int row) {
     const Need n = need_of(job, row);
@@ -144,7 +145,8 @@ void run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
     if (const Call* mix = mix_of(job, rows[i])) widen((int)mix->args[0]);
   }
   const size_t work = need.resample > finish_bytes(job) ? need.resample : finish_bytes(job);
-  reserve(scratch, 4 * (need.buffer + 64) + 2 * sizeof(Canvas) + work + 1024);
+  const size_t bytes = 4 * (need.buffer + 64) + 2 * sizeof(Canvas) + work + 1024;
+  if (!reserve(scratch, bytes)) return false;
   Arena arena = {scratch.data};
   Canvas* canvas = arena.take<Canvas>(2);
   for (int i = 0; i < 4; i++) canvas[i / 2].buffers[i % 2] = arena.take<u8>(need.buffer);
@@ -163,6 +165,7 @@ void run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
     }
     finish_row(job, row, canvas[own], &canvas[partner == row ? own : own ^ 1], arena);
   }
+  return true;
 }
 
 }}  // namespace

@@ -81,9 +81,10 @@ __device__ float erased(const Call& call, float v, int k, int x, int y) {
   return contains(r, x, y) ? r.value[k] : v;
 }
 
-__device__ float before_mix(const Finisher& f, int k, int x, int y) {
+// What a mix at `position` reads of its partner, which need not mix itself.
+__device__ float before_mix(const Finisher& f, int position, int k, int x, int y) {
   float v = f.value(k, x, y);
-  for (int i = 0; i < f.count && !is_mix(f.calls[i]); i++) v = erased(f.calls[i], v, k, x, y);
+  for (int i = 0; i < f.count && f.calls[i].position < position; i++) v = erased(f.calls[i], v, k, x, y);
   return v;
 }
 
@@ -96,7 +97,7 @@ __device__ float finished(u8* workspace, const Finish* finishes, const Finisher&
       continue;
     }
     const int partner = (int)call.args[0];
-    v = mixed(call, v, before_mix(Finisher(workspace, partner, finishes[partner]), k, x, y));
+    v = mixed(call, v, before_mix(Finisher(workspace, partner, finishes[partner]), call.position, k, x, y));
   }
   return v;
 }

@@ -1,5 +1,6 @@
 // The last CPU pass: pending table and mirrorings, normalisation, regions, mix, cast and layout, into the output.
 #pragma once
+#include <limits.h>
 #include <string.h>
 
 #include "canvas.h"
@@ -25,14 +26,12 @@ void fold_table(const Job& job, const Canvas& c, Finish& f) {
 
 const u8* source_row(const Canvas& c, int k, int y) { return c.image.row(k, c.flip_y ? c.image.h - 1 - y : y); }
 
-// Applies the finishing calls of one row, up to a mix or after it, to a line of floats.
-void erase_line(const Job& job, int row, int k, int y, bool after_mix, float* line) {
+// Applies a row's regions of the positions between `behind` and `before` to a line of finished values. Positions, not
+// the row's own mix, part what comes before a mix from what comes after: a partner need not mix itself.
+void erase_line(const Job& job, int row, int k, int y, int behind, int before, float* line) {
   const Call* calls = (const Call*)job.calls + (size_t)row * job.slots;
-  bool passed_mix = false;
   for (int i = 0; i < job.slots; i++) {
-    if (calls[i].op < 0) continue;
-    if (is_mix(calls[i])) passed_mix = true;
-    if (!is_region(calls[i]) || calls[i].position <= job.finish_position || passed_mix != after_mix) continue;
+    if (calls[i].op < 0 || !is_region(calls[i]) || calls[i].position <= behind || calls[i].position >= before) continue;
     const Region r = region(calls[i]);
     if (y < r.top || y >= r.top + r.height) continue;
     for (int x = max_of(r.left, 0); x < min_of(r.left + r.width, job.out_w); x++) line[x] = r.value[k];
@@ -102,12 +101,12 @@ void finish_row(const Job& job, int row, const Canvas& own, const Canvas* partne
     const PlaneTable<float> values(f[0].table[k]), partner_values(f[mix ? 1 : 0].table[k]);
     for (int y = 0; y < job.out_h; y++) {
       look_up(values, source_row(own, k, y), line, job.out_w, own.flip_x);
-      erase_line(job, row, k, y, false, line);
+      erase_line(job, row, k, y, job.finish_position, mix ? mix->position : INT_MAX, line);
       if (mix) {
         look_up(partner_values, source_row(*partner, k, y), other, job.out_w, partner->flip_x);
-        erase_line(job, (int)mix->args[0], k, y, false, other);
+        erase_line(job, (int)mix->args[0], k, y, job.finish_position, mix->position, other);
         for (int x = 0; x < job.out_w; x++) line[x] = mixed(*mix, line[x], other[x]);
-        erase_line(job, row, k, y, true, line);
+        erase_line(job, row, k, y, mix->position, INT_MAX, line);
       }
       store_line(job, row, k, y, line);
     }

@@ -39,11 +39,23 @@ AE_FN Point affine_fixed(const Geometry& g, int x, int y) {
 
 // Pillow walks by repeated addition where 16.16 overflows (coordinates of 32768 and more), so the sum must be
 // repeated too.
+struct Walk {
+  double x, y;
+  AE_FN void right(const Geometry& g) { x += g.m[0]; y += g.m[3]; }
+  AE_FN void down(const Geometry& g) { x += g.m[1]; y += g.m[4]; }
+  AE_FN Point pixel() const { return {x < 0.0 ? -1 : (int)x, y < 0.0 ? -1 : (int)y}; }
+};
+
+AE_FN Walk walk_start(const Geometry& g) {
+  return {g.m[2] + g.m[1] * 0.5 + g.m[0] * 0.5, g.m[5] + g.m[4] * 0.5 + g.m[3] * 0.5};
+}
+
+// One pixel of the walk, from its beginning: for threads that have no neighbour to go on from.
 AE_FN Point affine_walked(const Geometry& g, int x, int y) {
-  double sx = g.m[2] + g.m[1] * 0.5 + g.m[0] * 0.5, sy = g.m[5] + g.m[4] * 0.5 + g.m[3] * 0.5;
-  for (int i = 0; i < y; i++) { sx += g.m[1]; sy += g.m[4]; }
-  for (int i = 0; i < x; i++) { sx += g.m[0]; sy += g.m[3]; }
-  return {sx < 0.0 ? -1 : (int)sx, sy < 0.0 ? -1 : (int)sy};
+  Walk walk = walk_start(g);
+  for (int i = 0; i < y; i++) walk.down(g);
+  for (int i = 0; i < x; i++) walk.right(g);
+  return walk.pixel();
 }
 
 AE_FN double lerp(double p, double q, double d) { return p + (q - p) * d; }

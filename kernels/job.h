@@ -2,6 +2,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "dtype.h"
 
@@ -29,9 +30,10 @@ struct Job {
 struct Scratch {
   uint8_t* data = nullptr;
   size_t size = 0;
+  ~Scratch() { free(data); }
 };
 
-// Rows of the batch in this order; consecutive rows share work where the next is the partner of the one before.
-typedef void RunRows(const Job&, const int* rows, int count, Scratch&);
+// Rows of the batch in this order; false where memory for the scratch is lacking. Consecutive rows share work where the next is the partner of the one before.
+typedef bool RunRows(const Job&, const int* rows, int count, Scratch&);
 
 }  // namespace ae

@@ -1,6 +1,7 @@
 // Memory for finished batches. A batch of 64 images at 224 is 38 MB, which malloc maps anew for every batch: faulting
 // those pages in costs several times the augmentation. So a batch's memory comes back here when its tensor dies.
 #pragma once
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -36,12 +37,21 @@ class Outputs {
   }
 
   void give(Buffer buffer) {
-    std::lock_guard<std::mutex> guard(lock_);
-    free_.push_back(buffer);
-    if (free_.size() <= KEPT) return;
-    free(free_.front().data);
-    free_.erase(free_.begin());
+    Buffer oldest = {nullptr, 0};
+    {
+      std::lock_guard<std::mutex> guard(lock_);
+      free_.push_back(buffer);
+      if (free_.size() > KEPT) {
+        oldest = free_.front();
+        free_.erase(free_.begin());
+      }
+    }
+    free(oldest.data);
   }
+
+  // Around a fork, so that a child never inherits the lock taken.
+  void lock() { lock_.lock(); }
+  void unlock() { lock_.unlock(); }
 
  private:
   static constexpr size_t KEPT = 4, HUGE_PAGE = 2 << 20;
@@ -51,6 +61,8 @@ class Outputs {
 
 inline Outputs& outputs() {
   static Outputs* const shared = new Outputs;  // outlives every tensor
+  static const int hooked = pthread_atfork([] { shared->lock(); }, [] { shared->unlock(); }, [] { shared->unlock(); });
+  (void)hooked;
   return *shared;
 }
 

@@ -111,20 +111,26 @@ void affine_nearest(Canvas& c, int channels, const Geometry& g, const Planes& ou
   }
 }
 
-void affine_general(const Canvas& c, int channels, const Geometry& g, const Planes& out) {
+void affine_smoothly(const Canvas& c, int channels, const Geometry& g, const Planes& out) {
   const Planes in = c.image;
   for (int y = 0; y < g.out_h; y++)
     for (int x = 0; x < g.out_w; x++)
-      for (int k = 0; k < channels; k++) {
-        const u8 fill = (u8)g.fill[k];
-        if (g.interpolation != NEAREST) {
-          out.row(k, y)[x] = affine_smooth(g, x, y, fill, [&](int px, int py) { return (double)in.row(k, py)[px]; });
-          continue;
-        }
-        const Point p = affine_walked(g, x, y);
-        const bool inside = p.x >= 0 && p.x < in.w && p.y >= 0 && p.y < in.h;
-        out.row(k, y)[x] = inside ? in.row(k, p.y)[p.x] : fill;
-      }
+      for (int k = 0; k < channels; k++)
+        out.row(k, y)[x] = affine_smooth(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in.row(k, py)[px]; });
+}
+
+// Nearest where 16.16 overflows: Pillow's repeated addition, down the first column and along each row.
+void affine_far(const Canvas& c, int channels, const Geometry& g, const Planes& out) {
+  const Planes in = c.image;
+  Walk row = walk_start(g);
+  for (int y = 0; y < g.out_h; y++, row.down(g)) {
+    Walk at = row;
+    for (int x = 0; x < g.out_w; x++, at.right(g)) {
+      const Point p = at.pixel();
+      const bool inside = p.x >= 0 && p.x < in.w && p.y >= 0 && p.y < in.h;
+      for (int k = 0; k < channels; k++) out.row(k, y)[x] = inside ? in.row(k, p.y)[p.x] : (u8)g.fill[k];
+    }
+  }
 }
 
 void run_affine(Canvas& c, int channels, const Geometry& g) {
@@ -132,7 +138,8 @@ void run_affine(Canvas& c, int channels, const Geometry& g) {
   if (!absorbs_pending) materialise(c, channels);
   const Planes out = target(c, channels, g.out_h, g.out_w);
   if (absorbs_pending) affine_nearest(c, channels, g, out);
-  else affine_general(c, channels, g, out);
+  else if (g.interpolation == NEAREST) affine_far(c, channels, g, out);
+  else affine_smoothly(c, channels, g, out);
   adopt(c, out);
   clear_lut(c);
   c.flip_x = c.flip_y = false;

@@ -32,14 +32,13 @@ struct Draft {
 
 inline bool passes(Stream& s, double p) { return p >= 1.0 || uniform(s) < p; }
 
-// p, op, n, (lo, hi, whole) * n: with probability p the op, each argument uniform in [lo, hi]
+// p, op, n, (lo, hi) * n: with probability p the op, each argument uniform in [lo, hi]
 inline void sample_call(const double* v, Stream& s, Draft& d) {
   if (!passes(s, v[0])) return;
   Call& call = d.add((int)v[1]);
   for (int i = 0; i < (int)v[2]; i++) {
-    const double lo = v[3 + 3 * i], hi = v[4 + 3 * i];
-    if (lo == hi) call.args[i] = lo;
-    else call.args[i] = v[5 + 3 * i] != 0.0 ? lo + below(s, (int)(hi - lo) + 1) : uniform(s, lo, hi);
+    const double lo = v[3 + 2 * i], hi = v[4 + 2 * i];
+    call.args[i] = lo == hi ? lo : uniform(s, lo, hi);
   }
 }
 
@@ -172,7 +171,7 @@ inline void sample_mixup(const double* v, Stream& s, Draft& d) {
   call.args[1] = (double)(float)beta_draw(s, v[1]);
 }
 
-inline bool is_mix(int sampler) { return sampler == SAMPLER_mixup; }
+inline bool needs_partner(int sampler) { return sampler == SAMPLER_mixup; }
 
 inline void sample_row(const double* spec, int n_transforms, u64 seed, u32 epoch, u64 id, int h, int w, Call* row) {
   Draft d = {row, 0, h, w};
@@ -207,7 +206,10 @@ inline void assign_partners(Call* calls, int slots, int batch, int position, u64
     for (int i = 0; i < n; i++) {
       Call* row = calls + (size_t)(start + order[i]) * slots;
       for (int k = 0; k < slots; k++)
-        if (row[k].op >= 0 && row[k].position == position) row[k].args[0] = start + order[(i + 1) % n];
+        if (row[k].op >= 0 && row[k].position == position) {
+          row[k].args[0] = start + order[(i + 1) % n];
+          if (n == 1) row[k].args[1] = 1.0;  // alone in its group, a sample stays as it is
+        }
     }
   }
   free(order);

@@ -22,6 +22,7 @@ def everything(size=24, seed=11, **options):
         ae.Normalize(MEAN, STD),
         ae.RandomErasing(0.5, value=(1.0, 2.0, 3.0)),
         ae.Mixup(0.4, p=0.8),
+        ae.RandomErasing(0.5, value=(-1.0, 0.5, 2.5)),
         seed=seed,
         **options,
     )

@@ -74,11 +74,8 @@ def sample_call(v, s, size):
         return [], size
     args = []
     for i in range(int(v[2])):
-        low, high, whole = v[3 + 3 * i : 6 + 3 * i]
-        if low == high:
-            args.append(low)
-        else:
-            args.append(low + s.below(int(high - low) + 1) if whole else s.uniform(low, high))
+        low, high = v[3 + 2 * i : 5 + 2 * i]
+        args.append(low if low == high else s.uniform(low, high))
     return [(op_coded(int(v[1])).name, args)], size
 
 
@@ -173,4 +170,5 @@ def draw_rows(pipeline, ids, epoch, sizes, group=64):
                     for name, args, at in rows[start + k]:
                         if at == position and name == "mixup":
                             args[0] = start + order[(i + 1) % n]
+                            args[1] = args[1] if n > 1 else 1.0
     return [[(name, args) for name, args, _ in row] for row in rows]

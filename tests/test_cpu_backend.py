@@ -1,6 +1,9 @@
 """The compiled backend under what a process does to it: forks, threads, odd values, reused memory."""
 
+import importlib
 import multiprocessing
+import os
+import resource
 import threading
 
 import pytest
@@ -10,7 +13,7 @@ from recipes import everything
 from torchvision.transforms import v2
 
 import augengine as ae
-from augengine import _native
+from augengine import _native, sampling
 
 
 @pytest.fixture
@@ -80,6 +83,33 @@ def test_casts_equal_torchs_from_overflow_to_subnormals(dtype, memory_format, st
     pipe = ae.Pipeline(ae.Normalize(0.3, std), dtype=dtype, memory_format=memory_format)
     value = v2.functional.to_dtype(byte, torch.float32, scale=True)
     assert torch.equal(pipe(byte), v2.functional.normalize(value, [0.3] * 3, [std] * 3).to(dtype))
+
+
+def resident_bytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the process's memory from /proc")
+def test_threads_that_end_leave_no_memory_behind():
+    pipe, images = ae.Pipeline(ae.RandomRotation(90, "bilinear")), torch.zeros(2, 3, 1000, 1000, dtype=torch.uint8)
+
+    def in_new_threads(count):
+        for _ in range(count):
+            thread = threading.Thread(target=lambda: pipe(images))
+            thread.start()
+            thread.join()
+
+    in_new_threads(3)
+    before = resident_bytes()
+    in_new_threads(20)
+    assert resident_bytes() - before < 30e6  # each would leave 12 MB
+
+
+def test_extension_of_another_registry_is_refused(monkeypatch):
+    monkeypatch.setattr(_native, "registry_hash", "another")
+    with pytest.raises(ImportError, match="other op declarations"):
+        importlib.reload(sampling)
 
 
 def test_unknown_instruction_set_is_refused():

@@ -1,5 +1,8 @@
 """The fused pass against one op after the other, and what a pipeline promises about batches and bad input."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from torchvision.transforms import v2
 
 import augengine as ae
 from augengine import _native
+from augengine.ops import OPS
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -43,11 +47,25 @@ def test_fused_equals_one_op_after_the_other(transforms, h, w, channels, seed, i
 def finished_alone(row, image):
     """A row without its mix: bytes by Pillow, then normalised and erased by torchvision."""
     bytes_calls = [c for c in row if c[0] not in ("erase", "mixup")]
-    value = normalized(replay(bytes_calls, image))
+    return erased(row, normalized(replay(bytes_calls, image)))
+
+
+def erased(row, value):
     for name, params in row:
         if name == "erase":
             value = call_erase(params, value)
     return value
+
+
+def parted(pipe, program):
+    """Each row's calls up to the pipeline's mix, and those behind it."""
+    mix = next(i for i, t in enumerate(pipe.transforms) if t.stage == "mix")
+    parts = []
+    for row, calls in zip(program, program.calls, strict=True):
+        positions = [int(c["position"]) for c in calls if c["op"] >= 0]
+        before = [call for call, p in zip(row, positions, strict=True) if p <= mix]
+        parts.append((before, row[len(before) :]))
+    return parts
 
 
 @pytest.mark.parametrize("isa", _native.isas())
@@ -62,7 +80,8 @@ def test_whole_recipe_equals_torchvision_to_the_bit(isa, dtype, memory_format):
     _native.set_isa(isa)
     got, soft = pipe.run(images, program, targets)
     _native.set_isa(before)
-    alone = torch.stack([finished_alone(row, image) for row, image in zip(program, images, strict=True)])
+    rows = parted(pipe, program)
+    alone = torch.stack([finished_alone(before, image) for (before, _), image in zip(rows, images, strict=True)])
     hot = torch.nn.functional.one_hot(targets, 7).float()
     want, want_soft = alone.clone(), hot.clone()
     for i, row in enumerate(program):
@@ -71,6 +90,7 @@ def test_whole_recipe_equals_torchvision_to_the_bit(isa, dtype, memory_format):
                 rest, lam = torch.tensor(1.0 - p["lam"]), torch.tensor(p["lam"])
                 want[i] = alone[p["partner"]] * rest + alone[i] * lam
                 want_soft[i] = hot[p["partner"]] * rest + hot[i] * lam
+        want[i] = erased(rows[i][1], want[i])
     assert torch.equal(got, want.to(dtype))
     assert torch.equal(soft, want_soft)
     assert got.is_contiguous(memory_format=memory_format)
@@ -90,7 +110,7 @@ def test_float_batch_without_normalize_is_the_byte_over_255():
 
 @pytest.mark.parametrize("sizes", [[40], [7, 33], [1] * 40, [39, 1]])
 def test_splits_of_a_batch_change_no_pixel(sizes):
-    pipe = ae.Pipeline(*everything().transforms[:-1], seed=5)
+    pipe = ae.Pipeline(*everything().transforms[:-2], seed=5)
     images = torch.stack([noise(50, 60, seed=s) for s in range(40)])
     whole = pipe(images, sample_ids=range(40), epoch=3)
     start = 0
@@ -160,6 +180,10 @@ BAD_CALLS = {
     "negative epoch": (lambda p: p(noise(4, 4)[None], epoch=-1), ValueError, "epoch"),
     "targets too many": (lambda p: p(noise(4, 4)[None], torch.arange(3)), ValueError, "targets"),
     "program too long": (lambda p: p.run(noise(4, 4)[None], p.sample([1, 2], size=(4, 4))), ValueError, "2 rows"),
+    "a sparse tensor": (lambda p: p(noise(4, 4)[None].to_sparse()), TypeError, "layout"),
+    "a plan for nothing": (lambda p: p.plan((-5, 3)), ValueError, "size"),
+    "a plan for 7 channels": (lambda p: p.plan((5, 3), channels=7), ValueError, "channels"),
+    "a plan for a toaster": (lambda p: p.plan((5, 3), device="toaster"), ValueError, "toaster"),
     "size of nothing": (lambda p: p.sample([1], size=(0, 4)), ValueError, "size"),
     "means for another channel count": (
         lambda p: ae.Pipeline(ae.Normalize((0.1, 0.2, 0.3), 1.0))(noise(4, 4, 1)[None]),
@@ -211,6 +235,11 @@ BAD_DECLARATIONS = {
     "normalised bytes": (lambda: ae.Pipeline(ae.Normalize(0, 1), dtype=torch.uint8), ValueError, "uint8"),
     "unknown dtype": (lambda: ae.Pipeline(dtype=torch.float64), ValueError, "float64"),
     "unknown backend": (lambda: ae.Pipeline(backend="tpu"), ValueError, "backend: got 'tpu'"),
+    "std beyond float32": (lambda: ae.Normalize(0.0, 1e-320), ValueError, "std"),
+    "rotation without end": (lambda: ae.RandomRotation(10**400), ValueError, "degrees"),
+    "jitter without end": (lambda: ae.ColorJitter(10**400), ValueError, "brightness"),
+    "half a pixel": (lambda: ae.Resize(5, max_size=7.9), ValueError, "max_size"),
+    "erasing beyond float32": (lambda: ae.RandomErasing(value=1e300), ValueError, r"v: got 1e\+300"),
     "seed below 0": (lambda: ae.Pipeline(seed=-1), ValueError, "seed"),
 }
 
@@ -261,5 +290,100 @@ def test_program_from_a_stranger_is_refused_and_never_crashes():
         ae.Program.from_json('{"version": 1, "rows": [[7]], "sizes": [[1, 2]]}')
     with pytest.raises(ValueError, match="reaches outside"):
         pipe.run(image, ae.Program.from_json(text.replace('"top": ', '"top": 3')))
-    with pytest.raises(ValueError, match="mixup with row 9"):
+    with pytest.raises(ValueError, match="mixes with row 9"):
         pipe.run(image, ae.Program.from_json(text.replace('"partner": 0', '"partner": 9')))
+
+
+def program_of(rows, sizes):
+    return ae.Program.from_json(json.dumps({"version": 1, "rows": rows, "sizes": sizes}))
+
+
+def test_partner_that_does_not_mix_is_read_before_later_erasing():
+    mix = {"op": "mixup", "position": 1, "partner": 1, "lam": 0.5}
+    erase = {"op": "erase", "position": 2, "i": 0, "j": 0, "h": 2, "w": 2, "v": 100.0}
+    pipe = ae.Pipeline(ae.Normalize(0.0, 1.0), ae.Mixup(1.0, p=0.5), ae.RandomErasing(1.0, value=100.0))
+    got = pipe.run(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), program_of([[mix], [erase]], [[2, 2]] * 2))
+    assert torch.equal(got[0], torch.zeros(1, 2, 2))
+    assert torch.equal(got[1], torch.full((1, 2, 2), 100.0))
+
+
+def test_erasing_behind_a_mix_without_normalize_is_in_output_units():
+    pipe = ae.Pipeline(ae.Mixup(), ae.RandomErasing(1.0, scale=(0.5, 0.9), value=0.25), num_classes=2)
+    batch = pipe(torch.full((8, 1, 16, 16), 255, dtype=torch.uint8))
+    assert set(batch.unique().tolist()) == {0.25, 1.0}
+
+
+def test_sample_alone_in_its_group_is_not_mixed():
+    pipe = ae.Pipeline(ae.Normalize(MEAN, STD), ae.Mixup(1.0))
+    images = torch.stack([noise(5, 6, seed=s) for s in range(65)])
+    assert torch.equal(pipe(images)[64], normalized(images[64]))
+
+
+def test_program_that_does_not_fit_is_refused():
+    mixing, plain = ae.Pipeline(ae.Normalize(0, 1), ae.Mixup(), num_classes=3), ae.Pipeline(ae.Normalize(0, 1))
+    images, targets = torch.stack([noise(8, 8)] * 2), torch.tensor([1, 2])
+    with pytest.raises(ValueError, match="no transform that does"):
+        plain.run(images, mixing.sample([1, 2], size=(8, 8)), targets)
+    with pytest.raises(ValueError, match=r"row 0: was drawn for an image of 9x8; images\[0\] is 8x8"):
+        mixing.run(images, mixing.sample([1, 2], size=(9, 8)), targets)
+    far = program_of([[{"op": "mixup", "position": 1, "partner": 9, "lam": 0.5}], []], [[8, 8]] * 2)
+    with pytest.raises(ValueError, match="mixes with row 9"):
+        mixing.run(images, far, targets)
+
+
+def test_bytes_are_never_worked_on_behind_the_finish():
+    crop = {"op": "crop", "top": 39, "left": 39, "height": 1, "width": 1, "position": 0}
+    grow = {"op": "crop", "top": 0, "left": 0, "height": 40, "width": 40, "position": 5}
+    with pytest.raises(ValueError, match="works on bytes, and stands behind Normalize"):
+        ae.Pipeline(ae.Normalize(0.5, 0.5)).run(noise(40, 40)[None], program_of([[crop, grow]], [[40, 40]]))
+
+
+def test_image_that_would_outgrow_every_limit_is_refused():
+    thin = torch.zeros(1, 3, 1, 32767, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="a side has 1 to 32767 pixels"):
+        ae.Pipeline(ae.Resize(224), ae.CenterCrop(8))(thin)
+
+
+ANYTHING = st.one_of(st.integers(-(10**12), 10**12), st.floats(), st.sampled_from(["nearest", None, 10**400, [1, 2]]))
+
+
+def hostile_calls():
+    """Calls of known ops with wild parameters, positions and orders."""
+
+    def call(op):
+        sane = st.integers(0, 12)
+        params = {p.name: st.one_of(sane, ANYTHING, st.tuples(sane, sane)) for p in op.params}
+        return st.fixed_dictionaries({"op": st.just(op.name), "position": st.integers(-1, 4), **params})
+
+    return st.one_of([call(op) for op in OPS.values()])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(hostile_calls(), max_size=4), min_size=2, max_size=2), st.booleans())
+def test_wild_program_runs_or_is_refused(rows, normalizes):
+    pipe = ae.Pipeline(*([ae.Normalize(0, 1)] if normalizes else []), ae.Mixup(), ae.RandomErasing())
+    try:
+        program = program_of(rows, [[9, 8], [9, 8]])
+        out = pipe.run(torch.stack([noise(9, 8)] * 2), program)
+    except (ValueError, TypeError):
+        return
+    assert out.shape == (2, 3, 9, 8)
+
+
+@pytest.mark.parametrize("read", [ae.Pipeline.from_json, ae.Program.from_json])
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "null", '{"version": 1', "7"])
+def test_text_that_is_no_program_or_pipeline_is_refused(read, text):
+    with pytest.raises(ValueError, match=r"program|pipeline"):
+        read(text)
+
+
+def test_targets_pass_through_where_nothing_mixes():
+    pipe, images = ae.Pipeline(ae.RandomHorizontalFlip()), torch.stack([noise(4, 4)] * 2)
+    for targets in ({"boxes": [1]}, ["a", "b"], torch.zeros(2, 4, 4), torch.tensor([3, 9])):
+        assert pipe(images, targets)[1] is targets
+
+
+def test_numpy_and_torch_numbers_are_taken_as_numbers():
+    pipe = ae.Pipeline(ae.RandomResizedCrop(np.int64(3)), ae.Normalize(torch.zeros(3), np.ones(3, np.float32)))
+    assert pipe == ae.Pipeline(ae.RandomResizedCrop(3), ae.Normalize((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    assert pipe(noise(5, 5)[None], sample_ids=np.array([1]), epoch=np.int64(3)).shape == (1, 3, 3, 3)

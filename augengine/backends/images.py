@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-MAX_SIDE = 32767
+from augengine.ops import MAX_SIDE
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,8 @@ def check_images(images: object) -> Images:
 def _check_dtype(image: torch.Tensor, name: str) -> None:
     if image.dtype != torch.uint8:
         raise TypeError(f"{name}: got dtype {image.dtype}; expected torch.uint8, values 0 to 255")
+    if image.layout != torch.strided:
+        raise TypeError(f"{name}: got layout {image.layout}; expected a dense tensor")
 
 
 def _check_shape(channels: int, h: int, w: int, name: str, shape: torch.Size) -> None:

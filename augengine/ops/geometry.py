@@ -1,8 +1,7 @@
 """Geometry ops: coordinate maps. x points right, y down; (0, 0) is the top left corner of the top left pixel."""
 
-from augengine.ops.registry import AFFINE_INTERPOLATIONS, INTERPOLATIONS, Param, declare
+from augengine.ops.registry import AFFINE_INTERPOLATIONS, INTERPOLATIONS, MAX_SIDE, Param, declare
 
-MAX_SIDE = 32767
 SIDE = Param("height", "int", low=1, high=MAX_SIDE, unit="px")
 
 declare(

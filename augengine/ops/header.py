@@ -1,5 +1,7 @@
 """The C++ side of the registry: op codes and the lists of ops by the signature of their function."""
 
+from hashlib import sha256
+
 from augengine.ops import OPS, max_width
 
 SIGNATURES = ("CHANNEL", "PIXEL", "HISTOGRAM", "LUMA", "STENCIL", "GEOMETRY", "REGION", "MIX")
@@ -14,4 +16,10 @@ def registry_header() -> str:
     lines = ["// Generated from augengine/ops.", f"#define AE_MAX_ARGS {max_width()}"]
     lines += ["enum OpCode : int { " + ", ".join(f"OP_{op.name} = {op.code}" for op in OPS.values()) + " };"]
     lines += [f"#define AE_{group}_OPS(X) " + " ".join(f"X({name})" for name in ops) for group, ops in groups.items()]
-    return "\n".join(lines) + "\n"
+    digest = sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return "\n".join([*lines, f'#define AE_REGISTRY_HASH "{digest}"']) + "\n"
+
+
+def registry_hash() -> str:
+    """What tells this registry from another; a compiled extension carries that of the one it was built from."""
+    return registry_header().split('"')[-2]

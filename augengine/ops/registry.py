@@ -8,12 +8,15 @@ This module imports nothing but the standard library, because the build runs it 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 Kind = Literal["pointwise", "geometry", "stats", "stencil", "region", "mix"]
 Reads = Literal["channel", "pixel", "histogram", "luma"]
 Value = float | int | str | tuple[float, ...]
 
+MAX_SIDE = 32767  # pixels
+FLOAT32_MAX = 3.4028234663852886e38
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 AFFINE_INTERPOLATIONS = INTERPOLATIONS[:3]
 
@@ -66,14 +69,14 @@ class Param:
             raise ValueError(f"{op}.{self.name}: got {len(value)} values; expected {expected}")
         return value
 
-    def _number(self, op: str, value: object) -> float:
+    def _number(self, op: str, value: Any) -> float:
         allowed = self.describe_bounds()
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_number:
             raise TypeError(f"{op}.{self.name}: got {value!r} ({type(value).__name__}); expected {allowed}")
-        if not math.isfinite(value) or not self.low <= value <= self.high:
-            raise ValueError(f"{op}.{self.name}: got {value}; expected {allowed}")
-        if self.type == "int" and value != int(value):
-            raise ValueError(f"{op}.{self.name}: got {value}; expected {allowed}")
+        bounded = max(self.low, -FLOAT32_MAX) <= value <= min(self.high, FLOAT32_MAX)  # false for nan
+        if not bounded or (self.type == "int" and value != int(value)):
+            raise ValueError(f"{op}.{self.name}: got {value!s:.40}; expected {allowed}")
         return float(value)
 
     def describe_bounds(self) -> str:
