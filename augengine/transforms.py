@@ -355,7 +355,7 @@ class RandomErasing(Transform):
     """With probability `p` writes `value` into a random rectangle (Random Erasing, arXiv 1708.04896).
 
     `scale` is the range of its area as a fraction, `ratio` that of height over width, log-uniform; ten tries, as
-    torchvision. After Normalize, `value` (a number, or one a channel) is in normalised units, else a byte.
+    torchvision. `value` (a number, or one a channel) is a byte; behind Normalize or a mix, it is in output units.
     """
 
     p: float = 0.5
@@ -382,7 +382,7 @@ class Mixup(Transform):
     """With probability `p` blends each sample with a partner: lam ~ Beta(alpha, alpha), drawn for every sample.
 
     The partner comes from the same group of 64 consecutive samples: a random cycle through the group. Targets mix
-    alike and come out as (B, num_classes) float32 (mixup, arXiv 1710.09412). Stands after Normalize.
+    alike and come out as (B, num_classes) float32 (mixup, arXiv 1710.09412). Stands behind Normalize, where there is one.
     """
 
     alpha: float = 1.0

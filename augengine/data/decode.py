@@ -9,6 +9,7 @@ import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from augengine.backends.images import MAX_SIDE
 
 DECODERS = ("auto", "cpu", "gpu", "dali", "pillow")
 NO_NVIMGCODEC = "nvImageCodec is not installed: Pillow decodes, slower; pip install 'augengine[dali]'"
@@ -26,13 +29,19 @@ log = logging.getLogger("augengine")
 class Encoded:
     """A file's bytes and the (height, width) that its header says; `stream` is its parsed header in nvImageCodec.
 
-    `stream` is None for a file that only Pillow decodes.
+    `stream` is None for a file that only Pillow decodes. Raises ValueError, naming the file, for sides that the engine
+    does not take.
     """
 
     path: str
     data: bytes
     size: tuple[int, int]
     stream: Any = None
+
+    def __post_init__(self) -> None:
+        h, w = self.size
+        if not (0 < h <= MAX_SIDE and 0 < w <= MAX_SIDE):
+            raise ValueError(f"{self.path}: is {w} x {h} pixels; expected sides of 1 to {MAX_SIDE} pixels")
 
 
 class Decoder(Protocol):
@@ -53,9 +62,12 @@ class Decoder(Protocol):
 
 
 class PillowDecoder:
-    """Decodes whole files with Pillow and crops; takes whatever Pillow reads."""
+    """Decodes whole files with Pillow and crops; takes whatever Pillow reads. Raises ImportError without Pillow."""
 
     whole_batches = False
+
+    def __init__(self) -> None:
+        load_pillow()
 
     def open(self, path: str) -> Encoded:
         """See `Decoder.open`."""
@@ -66,24 +78,33 @@ class PillowDecoder:
         return [decode_by_pillow(file, region) for file, region in zip(files, regions.tolist(), strict=True)]
 
 
+def load_pillow() -> Any:
+    """The module `PIL.Image`; raises ImportError that says how to install it."""
+    try:
+        return import_module("PIL.Image")
+    except ImportError as error:
+        raise ImportError(
+            "decoder: Pillow, which decodes what no other decoder does, is not installed; pip install 'augengine[dali]'"
+        ) from error
+
+
 def open_by_pillow(path: str, data: bytes) -> Encoded:
     """The size of an image of any format that Pillow reads; raises ValueError for what is none."""
-    from PIL import Image
-
+    pil = load_pillow()
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return Encoded(path, data, (image.height, image.width))
+        with pil.open(io.BytesIO(data)) as image:
+            size = (image.height, image.width)
     except Exception as error:
         raise _damaged(path, data, error) from error
+    return Encoded(path, data, size)
 
 
 def decode_by_pillow(file: Encoded, region: Sequence[int]) -> Tensor:
     """The region (top, left, height, width) of the photo as uint8 (3, height, width)."""
-    from PIL import Image
-
+    pil = load_pillow()
     top, left, height, width = region
     try:
-        with Image.open(io.BytesIO(file.data)) as image:
+        with pil.open(io.BytesIO(file.data)) as image:
             pixels = np.array(image.crop((left, top, left + width, top + height)).convert("RGB"))
     except Exception as error:
         raise _damaged(file.path, file.data, error) from error
@@ -91,10 +112,8 @@ def decode_by_pillow(file: Encoded, region: Sequence[int]) -> Tensor:
 
 
 def _damaged(path: str, data: bytes, error: Exception) -> ValueError:
-    from PIL import UnidentifiedImageError
-
     cause = str(error)
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, load_pillow().UnidentifiedImageError):
         cause = "it is no image that Pillow knows" if data else "the file is empty"
     return ValueError(f"{path}: can't be decoded: {cause}; expected a whole image file")
 
@@ -103,7 +122,8 @@ def make_decoder(name: str, device: torch.device, threads: int) -> Decoder:
     """The decoder of that name, for images that are wanted on `device`.
 
     "auto" is nvImageCodec, on the GPU where `device` is one, and Pillow where nvImageCodec is not installed. Raises
-    ValueError for another name and for "gpu" without a GPU, ImportError for a decoder that is not installed.
+    ValueError for another name and for "gpu" without a GPU, ImportError for a decoder that is not installed, and for
+    "auto" where none is.
     """
     if name not in DECODERS:
         raise ValueError(f"DataLoader.decoder: got {name!r}; expected one of {', '.join(DECODERS)}")
@@ -125,5 +145,6 @@ def make_decoder(name: str, device: torch.device, threads: int) -> Decoder:
     except ImportError:
         if name != "auto":
             raise
+    by_pillow = PillowDecoder()
     log.warning(NO_NVIMGCODEC)
-    return PillowDecoder()
+    return by_pillow

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from augengine.data.decode import load_pillow
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -42,10 +44,8 @@ class ImageFolder(Dataset[tuple[Any, Any]]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        from PIL import Image
-
         path, target = self.samples[index]
-        with Image.open(path) as opened:
+        with load_pillow().open(path) as opened:
             image: Any = opened.convert("RGB")
         if self.transform is not None:
             image = self.transform(image)

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
@@ -12,13 +13,13 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from augengine.data.decode import make_decoder
 from augengine.data.photos import PhotoFiles, PhotoWork, photo_batches, photo_files
-from augengine.data.samples import IndexedDataset, augmented, pack_samples
+from augengine.data.samples import IndexedDataset, WorkerStart, augmented, pack_samples
 from augengine.pipeline import Pipeline
 
 T = TypeVar("T", covariant=True)
 FETCH_OPTIONS = (
-    *("batch_sampler", "num_workers", "pin_memory", "timeout", "worker_init_fn", "generator"),
-    *("multiprocessing_context", "prefetch_factor", "persistent_workers", "in_order"),
+    *("batch_sampler", "num_workers", "timeout", "generator", "multiprocessing_context"),
+    *("prefetch_factor", "persistent_workers", "in_order"),
 )
 
 
@@ -95,8 +96,13 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         self._fetcher: torch.utils.data.DataLoader[Any] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Makes the next iteration draw as epoch `epoch`, and tells the sampler where that has a `set_epoch`."""
-        self._next_epoch = epoch
+        """Makes the next iteration draw as epoch `epoch`, and tells the sampler where that has a `set_epoch`.
+
+        Raises ValueError for what is not a whole number from 0 to 2**32 - 1.
+        """
+        if not isinstance(epoch, Integral) or not 0 <= epoch < 2**32:
+            raise ValueError(f"DataLoader.set_epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
+        self._next_epoch = int(epoch)
         for sampler in (self.sampler, self.batch_sampler):
             if (forward := getattr(sampler, "set_epoch", None)) is not None:
                 forward(epoch)
@@ -121,9 +127,9 @@ class DataLoader(torch.utils.data.DataLoader[T]):
     def _sample_batches(self, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         if self._fetcher is None:
             options: dict[str, Any] = {name: getattr(self, name) for name in FETCH_OPTIONS}
-            dataset = IndexedDataset(self.dataset)
-            self._fetcher = torch.utils.data.DataLoader(dataset, collate_fn=pack_samples, **options)
-        return augmented(iter(self._fetcher), pipeline, epoch, self._device)
+            options |= {"collate_fn": pack_samples, "worker_init_fn": WorkerStart(self.worker_init_fn)}
+            self._fetcher = torch.utils.data.DataLoader(IndexedDataset(self.dataset), **options)
+        return augmented(iter(self._fetcher), pipeline, epoch, self._device, self.pin_memory)
 
     def _check_torch_arguments(self) -> None:
         if not isinstance(self.pipeline, Pipeline):

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
@@ -80,6 +81,8 @@ def with_pillow(
 class NvImageCodecDecoder:
     """Decodes regions of JPEGs: on the CPU with a decoder a thread, on CUDA with one for all, in whole batches.
 
+    A thread takes a decoder for a call and leaves it for the next, because the threads of one epoch end with it.
+
     CPU pixels equal Pillow's. On CUDA the hardware decoder and nvJPEG share a batch, and their pixels are off from
     Pillow's in few values.
     """
@@ -88,7 +91,7 @@ class NvImageCodecDecoder:
         self.whole_batches = device.type == "cuda"
         self._device = device
         self._codec = load_nvimgcodec()
-        self._threads = threading.local()
+        self._idle: deque[Any] = deque()
         self._one_batch = threading.Lock()
         self._params = self._codec.DecodeParams(apply_exif_orientation=False, color_spec=self._codec.ColorSpec.SRGB)
         self._gpu: Any = self._make_gpu() if self.whole_batches else None
@@ -103,9 +106,11 @@ class NvImageCodecDecoder:
         return [image.to(self._device) for image in images]
 
     def _decode_cpu(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
-        if not hasattr(self._threads, "decoder"):
-            self._threads.decoder = self._make_cpu()
-        decoded = self._threads.decoder.decode(self._parts(files, regions), params=self._params)
+        decoder = self._take_idle()
+        try:
+            decoded = decoder.decode(self._parts(files, regions), params=self._params)
+        finally:
+            self._idle.append(decoder)
         return [None if image is None else _channels_first(torch.from_numpy(np.asarray(image))) for image in decoded]
 
     def _decode_gpu(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
@@ -119,6 +124,12 @@ class NvImageCodecDecoder:
             file.stream.get_sub_code_stream(region=self._codec.Region(top, left, top + height, left + width))
             for file, (top, left, height, width) in zip(files, regions.tolist(), strict=True)
         ]
+
+    def _take_idle(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._make_cpu()
 
     def _make_cpu(self) -> Any:
         backends = [self._codec.Backend(self._codec.BackendKind.CPU_ONLY)]

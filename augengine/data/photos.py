@@ -1,5 +1,6 @@
 """Batches from photo files: threads decode the regions that the keyed crops need, and run the engine."""
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,9 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, default_collate
 
 from augengine.data.decode import Decoder
+from augengine.data.folder import ImageFolder
 from augengine.pipeline import Pipeline
 
 THREAD_NAME = "augengine-photos"
+EMPTY_BATCH = "DataLoader.batch_sampler: got an empty batch; expected one index or more in each"
 CHUNK = 16  # files a task at most: long beside a task's own cost, short beside a batch
 Chunk = tuple[list[Tensor], list[tuple[int, int]]]
 Batch = tuple[Any, Any]
@@ -37,16 +40,14 @@ class PhotoFiles:
 def photo_files(dataset: Dataset[Any]) -> PhotoFiles | None:
     """The files behind an image folder, or a Subset of one; None where what it gives is not simply its files' images.
 
-    Known are our and torchvision's ImageFolder and DatasetFolder with torchvision's default loader. Raises ValueError
-    where the folder has a transform of its own, because the pipeline takes photos as they are.
+    Known are our and torchvision's ImageFolder and DatasetFolder with torchvision's default loader, and subclasses that
+    fetch samples as they do. Raises ValueError where the folder has a transform of its own, because the pipeline takes
+    photos as they are.
     """
     if isinstance(dataset, Subset):
-        whole = photo_files(dataset.dataset)
+        whole = photo_files(dataset.dataset) if _fetches_as(Subset, dataset) else None
         return whole and PhotoFiles([whole.samples[i] for i in dataset.indices], whole.target_transform)
-    origin = getattr(type(dataset).__getitem__, "__module__", "")
-    loader = getattr(dataset, "loader", None)
-    by_pillow = loader is None or getattr(loader, "__name__", "") in ("default_loader", "pil_loader")
-    if origin not in ("augengine.data.folder", "torchvision.datasets.folder") or not by_pillow:
+    if not (_fetches_as(ImageFolder, dataset) or _is_torchvisions(dataset)):
         return None
     if (transform := getattr(dataset, "transform", None)) is not None:
         raise ValueError(
@@ -54,6 +55,20 @@ def photo_files(dataset: Dataset[Any]) -> PhotoFiles | None:
             "expected one of them: set dataset.transform = None and put its transforms into the pipeline"
         )
     return PhotoFiles(dataset.samples, getattr(dataset, "target_transform", None))  # type: ignore[attr-defined]
+
+
+def _fetches_as(kind: type, dataset: object) -> bool:
+    """Whether the dataset's samples are fetched by the code of `kind`, one by one and in batches."""
+    methods = ("__getitem__", "__getitems__")
+    return all(getattr(type(dataset), name, None) is getattr(kind, name, None) for name in methods)
+
+
+def _is_torchvisions(dataset: Any) -> bool:
+    """Whether it is a folder of torchvision whose files Pillow opens; torchvision is not imported to find out."""
+    theirs = sys.modules.get("torchvision.datasets.folder")
+    if theirs is None or not _fetches_as(theirs.DatasetFolder, dataset):
+        return False
+    return dataset.loader in (theirs.default_loader, theirs.pil_loader)
 
 
 @dataclass(frozen=True)
@@ -113,6 +128,8 @@ def photo_batches(
     try:
         for batch in index_batches:
             ids = [int(i) for i in batch]
+            if not ids:
+                raise ValueError(EMPTY_BATCH)
             chunk, ahead = len(ids), prefetch
             if not work.decoder.whole_batches:
                 chunk, ahead = min(CHUNK, -(-len(ids) // (4 * threads))), max(prefetch, 2 * threads // len(ids))
@@ -151,9 +168,10 @@ def to_device(images: list[Tensor], device: torch.device) -> list[Tensor]:
     ]
 
 
-def pinned(batch: Batch) -> Batch:
-    """The batch in page-locked memory, where there is an accelerator to copy it to."""
+def pinned(batch: Any) -> Any:
+    """The batch, images or (images, targets), in page-locked memory, where there is an accelerator to copy it to."""
     if not torch.accelerator.is_available():
         return batch
-    images, targets = (v.pin_memory() if isinstance(v, Tensor) and v.device.type == "cpu" else v for v in batch)
-    return images, targets
+    if isinstance(batch, tuple):
+        return tuple(pinned(part) for part in batch)
+    return batch.pin_memory() if isinstance(batch, Tensor) and batch.device.type == "cpu" else batch

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, default_collate, get_worker_info
 
-from augengine.data.photos import to_device
+from augengine.data.photos import EMPTY_BATCH, pinned, to_device
 from augengine.pipeline import ImageBatch, Pipeline
 
 Indexed = tuple[int, Any]
@@ -19,12 +19,12 @@ class IndexedDataset(Dataset[Indexed]):
     """A dataset that gives (index, sample), so that a batch knows its sample ids whichever worker fetched it."""
 
     def __init__(self, dataset: Dataset[Any]) -> None:
-        self._dataset = dataset
+        self.dataset = dataset
         if callable(many := getattr(dataset, "__getitems__", None)):
             self.__getitems__ = _ManyIndexed(many)
 
     def __getitem__(self, index: int) -> Indexed:
-        return int(index), self._dataset[index]
+        return int(index), self.dataset[index]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,20 @@ class _ManyIndexed:
 
     def __call__(self, indices: list[int]) -> list[Indexed]:
         return [(int(i), sample) for i, sample in zip(indices, self.many(indices), strict=True)]
+
+
+@dataclass(frozen=True)
+class WorkerStart:
+    """The `worker_init_fn` of a worker that fetches from an `IndexedDataset`: the user's own sees their dataset."""
+
+    then: Callable[[int], None] | None
+
+    def __call__(self, worker_id: int) -> None:
+        info = get_worker_info()
+        # torch's WorkerInfo refuses a plain assignment; the worker itself fetches from another reference.
+        object.__setattr__(info, "dataset", info.dataset.dataset)  # type: ignore[union-attr]
+        if self.then is not None:
+            self.then(worker_id)
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,8 @@ def pack_samples(samples: Sequence[Indexed]) -> Packed:
 
     An image is a uint8 tensor (C, H, W), a PIL image, or a uint8 array (H, W) or (H, W, C).
     """
+    if not samples:
+        raise ValueError(EMPTY_BATCH)
     paired = all(isinstance(sample, (tuple, list)) and len(sample) == 2 for _, sample in samples)
     images = [_to_tensor(i, sample[0] if paired else sample) for i, sample in samples]
     shapes = [image.shape for image in images]
@@ -83,13 +99,20 @@ def _to_tensor(index: int, image: Any) -> Tensor:
     return image
 
 
-def augmented(batches: Iterator[Packed], pipeline: Pipeline, epoch: int, device: torch.device) -> Iterator[Any]:
-    """Runs the engine on each batch: (images, targets), or the images of a dataset that has no targets."""
+def augment(packed: Packed, pipeline: Pipeline, epoch: int, device: torch.device) -> Any:
+    """Runs the engine on a batch: (images, targets), or the images of a dataset that has no targets."""
+    images = packed.images()
+    images = images.to(device) if isinstance(images, Tensor) else to_device(list(images), device)
+    if packed.targets is None:
+        return pipeline(images, sample_ids=packed.ids, epoch=epoch)
+    targets = packed.targets.to(device) if isinstance(packed.targets, Tensor) else packed.targets
+    return pipeline(images, targets, sample_ids=packed.ids, epoch=epoch)
+
+
+def augmented(
+    batches: Iterator[Packed], pipeline: Pipeline, epoch: int, device: torch.device, pin_memory: bool
+) -> Iterator[Any]:
+    """Each batch, augmented, and in page-locked memory where that is wanted."""
     for packed in batches:
-        images = packed.images()
-        images = images.to(device) if isinstance(images, Tensor) else to_device(list(images), device)
-        if packed.targets is None:
-            yield pipeline(images, sample_ids=packed.ids, epoch=epoch)
-        else:
-            targets = packed.targets.to(device) if isinstance(packed.targets, Tensor) else packed.targets
-            yield pipeline(images, targets, sample_ids=packed.ids, epoch=epoch)
+        batch = augment(packed, pipeline, epoch, device)
+        yield pinned(batch) if pin_memory else batch
