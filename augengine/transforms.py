@@ -382,7 +382,7 @@ class Mixup(Transform):
     """With probability `p` blends each sample with a partner: lam ~ Beta(alpha, alpha), drawn for every sample.
 
     The partner comes from the same group of 64 consecutive samples: a random cycle through the group. Targets mix
-    alike and come out as (B, num_classes) float32 (mixup, arXiv 1710.09412). Stands behind Normalize, where there is one.
+    alike and come out as (B, num_classes) float32 (mixup, arXiv 1710.09412). Normalize, if any, stands before it.
     """
 
     alpha: float = 1.0
