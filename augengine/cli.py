@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ def _sentence(error: Exception) -> str:
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; each sets `run`, which takes the parsed options."""
     top = argparse.ArgumentParser("augengine", description="Fused, exact, keyed image augmentation for training.")
+    top.add_argument("--version", action="version", version=f"augengine {version('augengine')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_preview(commands.add_parser("preview", help="draw what a pipeline does to some photos"))
     _add_doctor(commands.add_parser("doctor", help="say what is installed, what works, and what to do about the rest"))

@@ -15,8 +15,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-import augengine as ae
 from augengine import _native
+from augengine.functional import adjust_brightness, adjust_sharpness
+from augengine.pipeline import Pipeline
+from augengine.transforms import ColorJitter, RandomHorizontalFlip, RandomResizedCrop, RandomRotation
 
 Status = Literal["ok", "absent", "fails"]
 REQUIRED = ("augengine", "torch", "numpy")
@@ -83,7 +85,7 @@ def _cuda() -> Finding:
         advice = "pip install 'augengine[cuda]'"
         return Finding("backend", "cuda", "absent", "cuda-core, which compiles the kernels, is missing", advice)
     image = torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4)
-    flip = ae.Pipeline(ae.RandomHorizontalFlip(1.0), dtype=torch.uint8)
+    flip = Pipeline(RandomHorizontalFlip(1.0), dtype=torch.uint8)
     name = torch.cuda.get_device_name()
     return _try("backend", "cuda", name, lambda: torch.equal(flip(image.cuda()).cpu(), flip(image)))
 
@@ -139,12 +141,12 @@ def _noise() -> torch.Tensor:
 
 
 def _flips_back() -> bool:
-    flip = ae.Pipeline(ae.RandomHorizontalFlip(1.0), dtype=torch.uint8)
+    flip = Pipeline(RandomHorizontalFlip(1.0), dtype=torch.uint8)
     return torch.equal(flip(flip(_noise())), _noise())
 
 
 def _is_keyed() -> bool:
-    pipe = ae.Pipeline(ae.RandomResizedCrop(16), ae.ColorJitter(0.4, 0.4, 0.4, 0.1), ae.RandomRotation(30))
+    pipe = Pipeline(RandomResizedCrop(16), ColorJitter(0.4, 0.4, 0.4, 0.1), RandomRotation(30))
     batch = pipe(_noise(), sample_ids=[5, 6, 7, 8])
     return torch.equal(pipe(_noise()[2:3], sample_ids=[7])[0], batch[2])
 
@@ -154,7 +156,7 @@ def _equals_pillow() -> bool:
     image = _noise()[0]
     theirs = pil.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     theirs = enhance.Sharpness(enhance.Brightness(theirs).enhance(1.3)).enhance(1.7)
-    ours = ae.functional.adjust_sharpness(ae.functional.adjust_brightness(image, 1.3), 1.7)
+    ours = adjust_sharpness(adjust_brightness(image, 1.3), 1.7)
     return bool((ours.permute(1, 2, 0).numpy() == np.asarray(theirs)).all())
 
 

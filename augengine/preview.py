@@ -1,5 +1,6 @@
 """`preview`: a picture of what a pipeline does to some photos, with the calls of each sample's program under it."""
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augengine.ops import Op, op_named
+from augengine.ops import MAX_SIDE, Op, op_named
 from augengine.pipeline import Pipeline
 from augengine.sampling import Row
 
@@ -71,14 +72,25 @@ def _read(image: Any, i: int) -> torch.Tensor:
             raise ValueError(f"preview.images[{i}]: got {got}; expected uint8 (C, H, W), C 1 or 3")
         return image.cpu().expand(3, -1, -1).contiguous()
     if isinstance(image, (str, Path)):
-        try:
-            image = pil.open(image)
-            image.load()
-        except (pil.UnidentifiedImageError, SyntaxError) as error:
-            raise ValueError(f"{image}: is no image that Pillow can read") from error
+        image = _open(image)
     if not isinstance(image, pil.Image):
         raise TypeError(f"preview.images[{i}]: got {type(image).__name__}; expected a path, a PIL image or a tensor")
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+
+
+def _open(path: str | Path) -> Any:
+    """The file's photo; OSError for a file that can't be read, ValueError for what it holds; both name it."""
+    pil, data = _pillow()[0], Path(path).read_bytes()
+    try:
+        image = pil.open(io.BytesIO(data))
+        image.load()
+    except (pil.UnidentifiedImageError, SyntaxError) as error:
+        raise ValueError(f"{path}: is no image that Pillow can read") from error
+    except Exception as error:
+        raise ValueError(f"{path}: can't be decoded: {error}; expected a whole image file") from error
+    if max(image.size) > MAX_SIDE:
+        raise ValueError(f"{path}: is {image.width} x {image.height} pixels; expected sides of 1 to {MAX_SIDE} pixels")
+    return image
 
 
 def _caption(image: Any, photo: torch.Tensor) -> list[str]:

@@ -47,7 +47,7 @@ def find_photos(scratch: Path) -> Path:
 
 
 def write_photos(root: Path) -> Path:
-    """The colour photos that scikit-image and scikit-learn ship, eight crops of each, as JPEGs by class."""
+    """The colour photos that scikit-image and scikit-learn ship, 32 crops of each, as JPEGs by class."""
     from PIL import Image
     from skimage import data
     from sklearn.datasets import load_sample_images

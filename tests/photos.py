@@ -38,6 +38,12 @@ def make_photo_folder(root):
     return root
 
 
+def write_thin(path):
+    """Writes a photo of 40000 x 2 pixels: a file that Pillow reads, and a side longer than the engine takes."""
+    Image.new("RGB", (40000, 2)).save(path)
+    return path
+
+
 def open_rgb(path):
     """The reference: what Pillow makes of the file."""
     with Image.open(path) as image:

@@ -34,6 +34,13 @@ def test_help_is_printed(command, capsys):
     assert "usage: augengine" in capsys.readouterr().out
 
 
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"augengine {ae.__version__}\n"
+
+
 def test_preview_writes_the_grid_and_says_where(photo, tmp_path, capsys):
     out = tmp_path / "grid.png"
     assert main(["preview", str(photo), str(photo), "--out", str(out), "--rows", "2"]) == 0
@@ -100,6 +107,12 @@ def wrong(tmp_path, photo):
         "a folder without classes": (["train", "--data", str(tmp_path / "flat")], "flat"),
         "nothing to measure on": (["train", "--data", str(tmp_path / "untested")], "neither val/ nor test/"),
         "too large a subset": (["train", "--data", "digits", "--subset", "9999"], "--subset: got 9999"),
+        "a subset of one image": (["train", "--data", "digits", "--subset", "1"], "--subset: got 1; expected 2 to"),
+        "a batch of one image": (["train", "--data", "digits", "--batch-size", "1"], "--batch-size: got 1; expected 2"),
+        "an output folder that is a file": (
+            ["train", "--data", "digits", "--out", str(photo)],
+            "photo.png: File exists",
+        ),
         "no epochs": (["train", "--data", "digits", "--epochs", "0"], "--epochs: got 0"),
         "an infinite rate": (["train", "--data", "digits", "--lr", "inf"], "--lr: got inf"),
         "too small a size": (["train", "--data", "digits", "--size", "4"], "--size: got 4"),

@@ -2,14 +2,15 @@
 
 import logging
 import sys
+import threading
 
 import numpy as np
 import pytest
 import torch
-from photos import KINDS, make_photo_folder, open_rgb
+from photos import KINDS, make_photo_folder, open_rgb, write_thin
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from augengine.data import decode
+from augengine.data import ImageFolder, decode
 from augengine.data.decode import PillowDecoder, make_decoder
 from augengine.data.nvimagecodec import load_nvimgcodec
 
@@ -107,6 +108,27 @@ def test_a_missing_file_is_an_os_error(decoder, tmp_path):
         make_decoder(decoder, CPU, 1).open(str(tmp_path / "gone.jpg"))
 
 
+@pytest.mark.parametrize("name", ["thin.jpg", "thin.png"])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_file_with_too_long_a_side_is_named(decoder, name, tmp_path):
+    path = write_thin(tmp_path / name)
+    with pytest.raises(ValueError, match=f"^{path}: is 40000 x 2 pixels; expected sides of 1 to 32767 pixels"):
+        make_decoder(decoder, CPU, 1).open(str(path))
+
+
+def test_a_thread_takes_the_decoder_that_another_left(photos):
+    decoder = make_decoder("cpu", CPU, 1)
+    file = decoder.open(str(photos / "coffee" / "baseline.jpg"))
+    made = []
+    make_one = decoder._make_cpu
+    decoder._make_cpu = lambda: made.append(make_one()) or made[-1]
+    for _ in range(3):
+        thread = threading.Thread(target=decoder.decode, args=([file], np.array([[0, 0, 8, 8]], np.int32)))
+        thread.start()
+        thread.join()
+    assert len(made) == 1
+
+
 @pytest.fixture
 def without_nvidia(monkeypatch):
     """As if the extra `dali` were not installed."""
@@ -129,6 +151,26 @@ def test_auto_falls_back_to_pillow_and_says_so(caplog):
 def test_a_decoder_that_is_not_installed_says_what_to_install(decoder):
     with pytest.raises(ImportError, match=r"pip install 'augengine\[dali\]'"):
         make_decoder(decoder, CPU, 1)
+
+
+@pytest.fixture
+def without_pillow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+
+
+@pytest.mark.usefixtures("without_nvidia", "without_pillow")
+@pytest.mark.parametrize("decoder", ["auto", "pillow"])
+def test_without_any_decoder_it_says_what_to_install(decoder):
+    with pytest.raises(ImportError, match=r"Pillow.* is not installed; pip install 'augengine\[dali\]'"):
+        make_decoder(decoder, CPU, 1)
+
+
+@pytest.mark.usefixtures("without_pillow")
+def test_a_file_that_only_pillow_decodes_says_what_to_install(photos):
+    path = str(photos / "coffee" / "palette.png")
+    for fetch in (make_decoder("cpu", CPU, 1).open, lambda path: ImageFolder(photos)[0]):
+        with pytest.raises(ImportError, match=r"Pillow.* is not installed; pip install 'augengine\[dali\]'"):
+            fetch(path)
 
 
 def test_an_unknown_decoder_names_the_known():

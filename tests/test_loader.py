@@ -1,15 +1,18 @@
 """The loader: torch's order, Pillow's pixels, and no thread left behind."""
 
+import functools
 import gc
+import resource
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
 from oracle import RESIZE_ORDER, replay
-from photos import make_photo_folder, open_rgb
+from photos import make_photo_folder, open_rgb, write_thin
 from PIL import Image
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
@@ -17,8 +20,9 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 import augengine as ae
 from augengine.data import EXTENSIONS, DataLoader, ImageFolder
-from augengine.data.photos import THREAD_NAME
+from augengine.data.photos import THREAD_NAME, photo_files
 
+EPOCHS_THAT_SHOW_A_LEAK = 100  # 0.3 MiB that each of four threads leaves behind is 120 MiB then
 NORMALIZE = ae.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -186,6 +190,74 @@ def test_a_target_transform_is_applied(folder):
     assert next(iter(DataLoader(names, 2, pipeline=crops())))[1].tolist() == [10, 10]
 
 
+def inverted(sample):
+    image, target = sample
+    return image.point(lambda value: 255 - value), 100 + target
+
+
+class Inverted(ImageFolder):
+    def __getitem__(self, index):
+        return inverted(super().__getitem__(index))
+
+
+class InvertedByAWrapper(ImageFolder):
+    """functools.wraps gives the method the name and module of the one that it calls."""
+
+    @functools.wraps(ImageFolder.__getitem__)
+    def __getitem__(self, index):
+        return inverted(super().__getitem__(index))
+
+
+class InvertedInBatches(ImageFolder):
+    def __getitems__(self, indices):
+        return [inverted(self[i]) for i in indices]
+
+
+class InvertedOfTorchvision(torchvision.datasets.ImageFolder):
+    def __getitem__(self, index):
+        return inverted(super().__getitem__(index))
+
+
+class InvertedSubset(Subset):
+    def __getitems__(self, indices):
+        return [inverted(sample) for sample in super().__getitems__(indices)]
+
+
+def pil_loader(path):
+    """Named as torchvision's loader, and another."""
+    return inverted((open_rgb(path), 0))[0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Inverted,
+        InvertedByAWrapper,
+        InvertedInBatches,
+        InvertedOfTorchvision,
+        lambda root: InvertedSubset(ImageFolder(root), range(4)),
+        lambda root: Subset(Inverted(root), range(4)),
+        lambda root: Subset(InvertedSubset(ImageFolder(root), range(4)), range(4)),
+        lambda root: torchvision.datasets.ImageFolder(root, None, lambda target: 100 + target, loader=pil_loader),
+    ],
+)
+def test_a_dataset_that_fetches_in_its_own_way_is_fetched_so(make, folder):
+    whole = make(folder.root)
+    images, targets = next(iter(DataLoader(whole, 4, pipeline=crops())))
+    paths = [path for path, _ in folder.samples[:4]]
+    raw = [pil_to_tensor(inverted((open_rgb(path), 0))[0]) for path in paths]
+    assert torch.equal(images, crops()(raw, sample_ids=range(4)))
+    assert targets.tolist() == [100] * 4
+
+
+def test_a_subclass_that_fetches_as_its_folder_is_decoded_in_threads(folder):
+    class Named(torchvision.datasets.ImageFolder):
+        name = "photos"
+
+    for dataset in (Named(folder.root), Subset(Named(folder.root), [1])):
+        assert photo_files(dataset) is not None
+
+
 # Epochs and seeds
 
 
@@ -203,6 +275,12 @@ def test_set_epoch_reaches_the_sampler(folder):
     loader = DataLoader(folder, 8, sampler=sampler, pipeline=crops())
     loader.set_epoch(3)
     assert sampler.epoch == 3
+
+
+@pytest.mark.parametrize("epoch", [-1, 2**32, 1.5, "1", None])
+def test_an_epoch_that_is_no_count_is_refused_at_once(epoch, folder):
+    with pytest.raises(ValueError, match=r"DataLoader\.set_epoch: got .*; expected a whole number in \[0, 2\*\*32\)"):
+        DataLoader(folder, pipeline=crops()).set_epoch(epoch)
 
 
 def test_the_loaders_seed_replaces_the_pipelines(folder):
@@ -256,6 +334,35 @@ def test_gray_images_stay_gray():
     ((images, _),) = DataLoader(gray, 3, pipeline=crops(4))
     assert images[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert images.shape == (3, 1, 4, 4)
+
+
+def check_what_a_worker_sees(worker_id):
+    dataset = torch.utils.data.get_worker_info().dataset
+    assert isinstance(dataset, Photos)
+    dataset.sizes = ((7, 7),)
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_worker_init_fn_sees_and_changes_the_users_dataset(start):
+    options = {"num_workers": 1, "worker_init_fn": check_what_a_worker_sees, "multiprocessing_context": start}
+    dataset = Photos("tensor")
+    images, _ = gather(DataLoader(dataset, 5, pipeline=crops(), **options))
+    dataset.sizes = ((7, 7),)
+    assert torch.equal(images, gather(DataLoader(dataset, 5, pipeline=crops()))[0])
+
+
+@pytest.mark.parametrize("pin_memory", [True, False])
+@pytest.mark.parametrize("kind", ["files", "tensors", "tensors without targets"])
+def test_finished_batches_are_pinned_where_that_is_wanted(kind, pin_memory, folder, monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
+    dataset = folder if kind == "files" else Photos("tensor", with_targets=kind == "tensors")
+    batch = next(iter(DataLoader(dataset, 4, pipeline=crops(), pin_memory=pin_memory, prefetch_factor=None)))
+    parts = batch if isinstance(batch, tuple) else (batch,)
+    found = [any(part is p for p in pinned) for part in parts]
+    assert found == [pin_memory] * len(parts)
 
 
 def test_an_image_that_is_no_bytes_names_its_sample():
@@ -327,6 +434,45 @@ def test_a_damaged_file_is_named_in_its_turn(decoder, tmp_path):
         next(batches)
     assert list(batches) == []
     assert loader_threads() == []
+
+
+@pytest.mark.parametrize("decoder", ["cpu", "dali", "pillow"])
+def test_a_photo_with_too_long_a_side_is_named(decoder, tmp_path):
+    (tmp_path / "thin").mkdir()
+    for name in ("long.jpg", "long.png"):
+        path = write_thin(tmp_path / "thin" / name)
+        loader = DataLoader(ImageFolder(tmp_path), pipeline=crops(), decoder=decoder)
+        with pytest.raises(ValueError, match=rf"{path}: is 40000 x 2 pixels; expected sides of 1 to 32767 pixels"):
+            next(iter(loader))
+        path.unlink()
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize(("dataset", "num_workers"), [("files", 1), ("tensors", 0), ("tensors", 1)])
+def test_an_empty_batch_is_refused(dataset, num_workers, folder):
+    data = folder if dataset == "files" else Photos("tensor")
+    loader = DataLoader(data, batch_sampler=[[0, 1], []], pipeline=crops(), num_workers=num_workers)
+    with pytest.raises(ValueError, match=r"DataLoader\.batch_sampler: got an empty batch; expected one index or more"):
+        list(loader)
+
+
+def resident_mib():
+    """What the process holds of main memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("decoder", ["cpu", "pillow"])
+def test_memory_does_not_grow_with_the_epochs(decoder, folder):
+    loader = DataLoader(Subset(folder, range(16)), 2, pipeline=crops(), num_workers=4, decoder=decoder)
+    for _ in range(20):
+        exhaust(loader)
+    before = resident_mib()
+    for _ in range(EPOCHS_THAT_SHOW_A_LEAK):
+        exhaust(loader)
+    assert resident_mib() - before < 48
 
 
 def test_a_late_batch_times_out_as_torchs(folder):

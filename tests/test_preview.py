@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from photos import write_thin
 from PIL import Image
 
 import augengine as ae
@@ -96,3 +97,24 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "notes.jpg").write_text("no image")
     with pytest.raises(ValueError, match=r"notes\.jpg: is no image"):
         preview(unchanged(), [tmp_path / "notes.jpg"], tmp_path / "grid.png")
+
+
+def test_a_file_that_is_cut_short_is_named(tmp_path):
+    path = tmp_path / "cut.jpg"
+    Image.effect_noise((90, 80), 60).save(path)
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(ValueError, match=rf"{path}: can't be decoded: .*truncated.*; expected a whole image file"):
+        preview(unchanged(), [path], tmp_path / "grid.png")
+
+
+def test_a_file_of_too_many_pixels_is_named(tmp_path, monkeypatch):
+    Image.new("RGB", (50, 40)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    with pytest.raises(ValueError, match=r"bomb\.png: can't be decoded: .*decompression bomb"):
+        preview(unchanged(), [tmp_path / "bomb.png"], tmp_path / "grid.png")
+
+
+def test_a_file_with_too_long_a_side_is_named(tmp_path):
+    path = write_thin(tmp_path / "thin.png")
+    with pytest.raises(ValueError, match=rf"{path}: is 40000 x 2 pixels; expected sides of 1 to 32767 pixels"):
+        preview(unchanged(), [path], tmp_path / "grid.png")

@@ -7,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from augengine.data import DataLoader
+from augengine.train import trainer
 from augengine.train.model import SmallNet
 from augengine.train.tasks import keyed_order, open_task
-from augengine.train.trainer import Meter, Settings, train
+from augengine.train.trainer import Meter, Settings, one_cycle, train
 
 BRIEF = Settings("digits", epochs=1, batch_size=32, subset=128)
 
@@ -55,6 +57,53 @@ def test_held_out_digits_are_no_training_digits_whatever_the_seed():
     assert len(first.train) + len(first.val) == 1797
 
 
+@pytest.mark.parametrize("steps", range(1, 11))
+def test_a_run_of_any_number_of_steps_ends(steps):
+    result = train(Settings("digits", epochs=steps, batch_size=4, subset=4))
+    assert (result.epochs, math.isfinite(result.val_loss)) == (steps, True)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 40])
+def test_the_rate_rises_to_its_peak_and_falls_below_its_start(steps):
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], 0.5)
+    schedule, rates = one_cycle(optimizer, 0.5, steps), []
+    for _ in range(steps + 1):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if len(rates) <= steps:
+            schedule.step()
+    assert max(rates) == pytest.approx(0.5, rel=0.05)
+    assert abs(rates.index(max(rates)) - max(1, steps / 4)) <= 1
+    assert steps == 1 or rates[-1] < rates[0]
+
+
+def test_a_folder_that_cannot_be_made_is_found_out_before_training(tmp_path, monkeypatch):
+    (tmp_path / "taken").touch()
+    monkeypatch.setattr(trainer, "_fit", lambda *_: pytest.fail("it trained"))
+    with pytest.raises(FileExistsError, match="taken"):
+        train(replace(BRIEF, out=tmp_path / "taken"))
+
+
+def test_a_train_folder_of_one_image_is_refused(tmp_path):
+    write_classes(tmp_path / "train", classes=("cat",), images=1)
+    write_classes(tmp_path / "val", classes=("cat",))
+    with pytest.raises(ValueError, match=r"train/ has 1 image; expected 2 or more"):
+        open_task(str(tmp_path), 16, None, 0)
+
+
+def test_waiting_is_the_sum_of_what_the_loader_counts_over_all_epochs(monkeypatch):
+    class Slow(DataLoader):
+        def __iter__(self):
+            for batch in super().__iter__():
+                self.stats.wait_seconds += 1000
+                yield batch
+
+    monkeypatch.setattr(trainer, "DataLoader", Slow)
+    result = train(replace(BRIEF, epochs=3))
+    waited_s = result.data_wait_frac * result.train_seconds
+    assert waited_s == pytest.approx(12_000, rel=0.1)  # 4 batches an epoch
+
+
 def test_a_folder_of_classes_holds_a_fifth_out(tmp_path):
     task = open_task(str(write_classes(tmp_path / "photos")), 16, None, 0)
     train_paths, val_paths = ({part.dataset.samples[i] for i in part.indices} for part in (task.train, task.val))
@@ -98,7 +147,3 @@ def test_the_meter_counts_right_answers_to_hard_and_soft_targets():
         assert math.isnan(meter.loss)
         meter.count(logits, targets, 1.5)
         assert (meter.images, meter.accuracy, meter.loss) == (2, 0.5, 1.5)
-
-
-def test_the_meter_hands_on_every_batch_in_order():
-    assert list(Meter().waiting([1, 2, 3])) == [1, 2, 3]

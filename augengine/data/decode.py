@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augengine.backends.images import MAX_SIDE
+from augengine.ops import MAX_SIDE
 
 DECODERS = ("auto", "cpu", "gpu", "dali", "pillow")
 NO_NVIMGCODEC = "nvImageCodec is not installed: Pillow decodes, slower; pip install 'augengine[dali]'"

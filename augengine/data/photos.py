@@ -68,7 +68,7 @@ def _is_torchvisions(dataset: Any) -> bool:
     theirs = sys.modules.get("torchvision.datasets.folder")
     if theirs is None or not _fetches_as(theirs.DatasetFolder, dataset):
         return False
-    return dataset.loader in (theirs.default_loader, theirs.pil_loader)
+    return any(dataset.loader is loader for loader in (theirs.default_loader, theirs.pil_loader))
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class PhotoWork:
             targets = self.files.targets(ids)
             if isinstance(targets, Tensor):
                 targets = targets.to(self.device)
-            batch = self.pipeline.run(images, program, targets)
-        return pinned(batch) if self.pin_memory else batch
+            images, targets = self.pipeline.run(images, program, targets)
+        return (pinned(images), pinned(targets)) if self.pin_memory else (images, targets)
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
@@ -168,10 +168,7 @@ def to_device(images: list[Tensor], device: torch.device) -> list[Tensor]:
     ]
 
 
-def pinned(batch: Any) -> Any:
-    """The batch, images or (images, targets), in page-locked memory, where there is an accelerator to copy it to."""
-    if not torch.accelerator.is_available():
-        return batch
-    if isinstance(batch, tuple):
-        return tuple(pinned(part) for part in batch)
-    return batch.pin_memory() if isinstance(batch, Tensor) and batch.device.type == "cpu" else batch
+def pinned(part: Any) -> Any:
+    """A part of a batch in page-locked memory: a CPU tensor, where there is an accelerator to copy it to."""
+    movable = isinstance(part, Tensor) and part.device.type == "cpu" and torch.accelerator.is_available()
+    return part.pin_memory() if movable else part

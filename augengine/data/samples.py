@@ -115,4 +115,6 @@ def augmented(
     """Each batch, augmented, and in page-locked memory where that is wanted."""
     for packed in batches:
         batch = augment(packed, pipeline, epoch, device)
-        yield pinned(batch) if pin_memory else batch
+        if pin_memory:
+            batch = tuple(pinned(part) for part in batch) if isinstance(batch, tuple) else pinned(batch)
+        yield batch

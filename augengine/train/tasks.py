@@ -10,8 +10,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-import augengine as ae
 from augengine.data.folder import ImageFolder
+from augengine.pipeline import Pipeline
+from augengine.transforms import (
+    CenterCrop,
+    ColorJitter,
+    Mixup,
+    Normalize,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomRotation,
+    Resize,
+)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HELD_OUT_FRAC = 0.2
@@ -26,8 +36,8 @@ class Task:
     val: Any
     classes: tuple[str, ...]
     channels: int
-    pipeline: ae.Pipeline
-    val_pipeline: ae.Pipeline
+    pipeline: Pipeline
+    val_pipeline: Pipeline
     epochs: int
 
 
@@ -75,16 +85,16 @@ def _digits(size_px: int, subset: int | None, seed: int) -> Task:
     targets, order = torch.tensor(found.target), keyed_order(len(images))
     held_out = int(len(order) * HELD_OUT_FRAC)
     val, rest = order[:held_out], _kept(order[held_out:], subset)
-    finish = (ae.Normalize((0.3,), (0.4,)),)
-    pipeline = ae.Pipeline(
-        ae.RandomRotation(12, "bilinear"),
-        ae.RandomResizedCrop(size_px, scale=(0.7, 1.0), ratio=(0.85, 1.18)),
+    finish = (Normalize((0.3,), (0.4,)),)
+    pipeline = Pipeline(
+        RandomRotation(12, "bilinear"),
+        RandomResizedCrop(size_px, scale=(0.7, 1.0), ratio=(0.85, 1.18)),
         *finish,
-        ae.Mixup(0.2, p=0.5),
+        Mixup(0.2, p=0.5),
         num_classes=10,
         seed=seed,
     )
-    held_pipeline = ae.Pipeline(ae.Resize((size_px, size_px)), *finish, seed=seed)
+    held_pipeline = Pipeline(Resize((size_px, size_px)), *finish, seed=seed)
     train, held = InMemory(images[rest], targets[rest]), InMemory(images[val], targets[val])
     return Task(train, held, tuple("0123456789"), 1, pipeline, held_pipeline, 15)
 
@@ -100,15 +110,15 @@ def _folder(root: Path, size_px: int, subset: int | None, seed: int) -> Task:
     train, val, classes = _folder_sets(root)
     if subset is not None:
         train = Subset(train, _kept(keyed_order(len(train)), subset))
-    finish = (ae.Normalize(IMAGENET_MEAN, IMAGENET_STD),)
-    pipeline = ae.Pipeline(
-        ae.RandomResizedCrop(size_px, scale=(0.5, 1.0)),
-        ae.RandomHorizontalFlip(),
-        ae.ColorJitter(0.2, 0.2, 0.2),
+    finish = (Normalize(IMAGENET_MEAN, IMAGENET_STD),)
+    pipeline = Pipeline(
+        RandomResizedCrop(size_px, scale=(0.5, 1.0)),
+        RandomHorizontalFlip(),
+        ColorJitter(0.2, 0.2, 0.2),
         *finish,
         seed=seed,
     )
-    held_pipeline = ae.Pipeline(ae.Resize(size_px), ae.CenterCrop(size_px), *finish, seed=seed)
+    held_pipeline = Pipeline(Resize(size_px), CenterCrop(size_px), *finish, seed=seed)
     return Task(train, val, classes, 3, pipeline, held_pipeline, 10)
 
 
@@ -125,6 +135,8 @@ def _folder_sets(root: Path) -> tuple[Any, Any, tuple[str, ...]]:
     if held is None:
         raise ValueError(f"{root}: has train/ but neither val/ nor test/ to measure on")
     train, val = ImageFolder(root / "train"), ImageFolder(held)
+    if len(train) < 2:
+        raise ValueError(f"{root}: train/ has 1 image; expected 2 or more to train on")
     if train.classes != val.classes:
         differ = ", ".join(sorted(set(train.classes) ^ set(val.classes))[:5])
         raise ValueError(f"{root}: train/ and {held.name}/ have different classes: {differ}")
@@ -132,6 +144,6 @@ def _folder_sets(root: Path) -> tuple[Any, Any, tuple[str, ...]]:
 
 
 def _kept(order: list[int], subset: int | None) -> list[int]:
-    if subset is not None and not 1 <= subset <= len(order):
-        raise ValueError(f"--subset: got {subset}; expected 1 to {len(order)}, the images that there are to train on")
+    if subset is not None and not 2 <= subset <= len(order):
+        raise ValueError(f"--subset: got {subset}; expected 2 to {len(order)}, the images that there are to train on")
     return order[:subset]

@@ -3,10 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +18,7 @@ from augengine.train.progress import Standing, progress
 from augengine.train.tasks import Task, open_task
 
 SMOOTHING = 0.05
+WARM_UP_FRAC = 0.25
 DECAY = 0.9  # of the running loss and accuracy that the progress shows
 
 
@@ -40,6 +39,10 @@ class Settings:
         for name in ("epochs", "batch_size", "size"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')}: got {value}; expected 1 or more")
+        if self.batch_size == 1:
+            raise ValueError(
+                "--batch-size: got 1; expected 2 or more, because batch norm compares the images of a step"
+            )
         if self.size is not None and self.size < 8:
             raise ValueError(f"--size: got {self.size}; the network halves its input three times and needs 8 or more")
         if not (math.isfinite(self.lr) and self.lr > 0):
@@ -72,14 +75,6 @@ class Meter:
     loss: float = math.nan
     accuracy: float = 0.0
 
-    def waiting(self, batches: Any) -> Iterator[Any]:
-        """The same batches; the time until each is there counts as waiting."""
-        source, asked = iter(batches), time.perf_counter()
-        for batch in source:
-            self.waited_s += time.perf_counter() - asked
-            yield batch
-            asked = time.perf_counter()
-
     def count(self, logits: Tensor, targets: Tensor, loss: float) -> None:
         """Adds a step."""
         wanted = targets if targets.ndim == 1 else targets.argmax(1)
@@ -104,9 +99,11 @@ def train(settings: Settings) -> Result:
     """Trains as `settings` say; the same settings give the same weights on the same machine.
 
     AdamW under a one-cycle schedule, cross entropy with label smoothing. Raises ValueError for data that can't be
-    trained on, and where the loss is no longer finite.
+    trained on, and where the loss is no longer finite; OSError, before it trains, where `out` can't be a folder.
     """
     task = open_task(settings.data, settings.size, settings.subset, settings.seed)
+    if settings.out is not None:
+        settings.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
@@ -135,13 +132,15 @@ def _fit(model: nn.Module, task: Task, settings: Settings, device: torch.device)
     )
     steps = epochs * len(loader)
     optimizer = AdamW(model.parameters(), settings.lr, weight_decay=0.05)
-    schedule = OneCycleLR(optimizer, settings.lr, total_steps=steps + 1, pct_start=0.25)
+    schedule = one_cycle(optimizer, settings.lr, steps)
     meter, step = Meter(), 0
     model.train()
     with progress() as shown:
         for epoch in range(epochs):
             loader.set_epoch(epoch)
-            for images, targets in meter.waiting(loader):
+            waited_before_s = meter.waited_s
+            for images, targets in loader:
+                meter.waited_s = waited_before_s + loader.stats.wait_seconds
                 logits = model(images.contiguous(memory_format=torch.channels_last))
                 loss = F.cross_entropy(logits, targets, label_smoothing=SMOOTHING)
                 meter.count(logits.detach(), targets, _descend(optimizer, loss, step))
@@ -149,6 +148,13 @@ def _fit(model: nn.Module, task: Task, settings: Settings, device: torch.device)
                 step += 1
                 shown.show(meter.standing(step, steps, epoch, epochs))
     return meter, meter.seconds
+
+
+def one_cycle(optimizer: AdamW, lr: float, steps: int) -> OneCycleLR:
+    """The rate rises to `lr` over a quarter of the steps, one at least, and falls from there."""
+    total = steps + 1  # the last step, too, is followed by a rate
+    # torch divides by pct_start * total - 1, the steps before the peak.
+    return OneCycleLR(optimizer, lr, total_steps=total, pct_start=max(WARM_UP_FRAC, 2 / total))
 
 
 def _descend(optimizer: AdamW, loss: Tensor, step: int) -> float:
@@ -176,7 +182,6 @@ def _evaluate(model: nn.Module, task: Task, settings: Settings, device: torch.de
 
 
 def _save(out: Path, model: nn.Module, task: Task, result: Result) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), out / "weights.pt")
     (out / "pipeline.json").write_text(task.pipeline.to_json(), encoding="utf-8")
     (out / "result.json").write_text(json.dumps(asdict(result), indent=1), encoding="utf-8")
