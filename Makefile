@@ -10,6 +10,10 @@ BUILT_FROM := pyproject.toml CMakeLists.txt $(wildcard kernels/*) $(wildcard aug
 # torch's threads spin while they wait; on a busy machine a shorter spin leaves the cores to those that work.
 export GOMP_SPINCOUNT ?= 2000
 
+# An editable install knows the modules that were there when it was made, so another list of them undoes it.
+MODULES := $(shell find augengine -name '*.py' | LC_ALL=C sort | cksum)
+$(shell test "$$(cat $(VENV)/.modules 2>/dev/null)" = "$(MODULES)" || rm -f $(STAMP))
+
 .PHONY: install test demo lint bench clean
 
 install: $(STAMP)
@@ -20,6 +24,7 @@ $(STAMP): $(BUILT_FROM)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python -m venv failed; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]' >$(LOG) 2>&1 \
 	  || { tail -n 40 $(LOG); echo "The installation failed; the whole log is in $(LOG). Where the compiler is missing: apt install g++ python3-dev"; exit 1; }
+	@echo "$(MODULES)" >$(VENV)/.modules
 	@touch $@
 
 test: install

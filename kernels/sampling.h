@@ -2,7 +2,7 @@
 // double and in a fixed order, and tests/sampling_twin.py draws the same in Python.
 //
 // A pipeline's spec is a row of doubles: for each transform (sampler, position, slots, n, value * n). The values'
-// meaning stands at the sampler that reads them; augengine/transforms.py writes them.
+// meaning stands at the sampler that reads them; augengine/transforms/ writes them.
 #pragma once
 #include "op.h"
 #include "philox.h"
