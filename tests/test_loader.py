@@ -1,97 +1,22 @@
-"""The loader: torch's order, Pillow's pixels, and no thread left behind."""
+"""The loader: torch's order, Pillow's pixels, and sentences for what it can't do."""
 
 import functools
-import gc
-import resource
-import threading
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-from oracle import RESIZE_ORDER, replay
-from photos import make_photo_folder, open_rgb, write_thin
+from loading import NORMALIZE, crops, gather
+from oracle import replay
+from photos import open_rgb
 from PIL import Image
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 import augengine as ae
-from augengine.data import EXTENSIONS, DataLoader, ImageFolder
-from augengine.data.photos import THREAD_NAME, photo_files
-
-EPOCHS_THAT_SHOW_A_LEAK = 100  # 0.3 MiB that each of four threads leaves behind is 120 MiB then
-NORMALIZE = ae.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-def crops(size=32, seed=5):
-    return ae.Pipeline(
-        ae.RandomResizedCrop(size), ae.RandomHorizontalFlip(), dtype=torch.uint8, seed=seed, resize_order=RESIZE_ORDER
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Its targets are the photos' own indices, so that a batch shows which samples it holds."""
-    folder = ImageFolder(make_photo_folder(tmp_path_factory.mktemp("data") / "photos"))
-    folder.samples = [(path, i) for i, (path, _) in enumerate(folder.samples)]
-    return folder
-
-
-def gather(loader):
-    """An epoch as one pair of tensors."""
-    images, targets = zip(*loader, strict=True)
-    return torch.cat(images), torch.cat(targets)
-
-
-def loader_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith(THREAD_NAME)]
-
-
-# The folder
-
-
-def test_the_folder_is_torchvisions(tmp_path):
-    root = make_photo_folder(tmp_path / "photos")
-    (root / "coffee" / "nested" / "deeper").mkdir(parents=True)
-    for name in ("Z.JPEG", "a.webp"):
-        Image.new("RGB", (5, 4)).save(root / "coffee" / "nested" / "deeper" / name)
-    (root / "coffee" / "notes.txt").write_text("not a photo")
-    ours, theirs = ImageFolder(root), torchvision.datasets.ImageFolder(root)
-    for name in ("classes", "class_to_idx", "samples", "imgs", "targets"):
-        assert getattr(ours, name) == getattr(theirs, name), name
-    assert EXTENSIONS == torchvision.datasets.folder.IMG_EXTENSIONS
-    assert len(ours) == len(theirs)
-    assert ours[3][0].tobytes() == theirs[3][0].tobytes()
-    assert ours[3][1] == theirs[3][1]
-
-
-def test_the_folder_applies_its_transforms(tmp_path):
-    root = make_photo_folder(tmp_path / "photos")
-    assert ImageFolder(root, transform=lambda image: image.size, target_transform=str)[0] == ((301, 300), "0")
-
-
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        (None, r"photos does not exist; expected a folder with one subfolder of photos a class"),
-        ([], r"photos is empty; expected one subfolder of photos a class"),
-        (["one.jpg"], r"photos has 1 file\(s\) and no subfolders; expected one subfolder of photos a class"),
-        (["cat/notes.txt"], r"photos/cat holds no photos; expected files that end in \.jpg, \.jpeg, \.png"),
-    ],
-)
-def test_a_folder_that_is_none_says_what_is_missing(entries, message, tmp_path):
-    root = tmp_path / "photos"
-    if entries is not None:
-        root.mkdir()
-    for entry in entries or []:
-        (root / entry).parent.mkdir(exist_ok=True)
-        (root / entry).touch()
-    with pytest.raises(ValueError, match=message):
-        ImageFolder(root)
-
+from augengine.data import DataLoader, ImageFolder
+from augengine.data.photos import photo_files
 
 # Pixels and order
 
@@ -380,71 +305,7 @@ def test_without_a_pipeline_the_loader_is_torchs(folder):
     assert type(iter(ours)) is type(iter(theirs))
 
 
-# Ends
-
-
-def exhaust(loader):
-    for _ in loader:
-        pass
-
-
-def break_early(loader):
-    for _ in loader:
-        break
-
-
-def interrupt(loader):
-    for _ in loader:
-        raise KeyboardInterrupt
-
-
-def raise_in_the_loop(loader):
-    with pytest.raises(KeyboardInterrupt):
-        interrupt(loader)
-
-
-def drop_unused(loader):
-    iter(loader)
-
-
-def drop_in_a_cycle(loader):
-    cycle = [iter(loader)]
-    next(cycle[0])
-    cycle.append(cycle)
-    del cycle
-    gc.collect()
-
-
-@pytest.mark.parametrize("decoder", ["cpu", "dali", "pillow"])
-@pytest.mark.parametrize("end", [exhaust, break_early, raise_in_the_loop, drop_unused, drop_in_a_cycle])
-def test_no_thread_outlives_its_iteration(end, decoder, folder):
-    end(DataLoader(folder, 4, pipeline=crops(), decoder=decoder))
-    assert loader_threads() == []
-
-
-@pytest.mark.parametrize("decoder", ["cpu", "dali", "pillow"])
-def test_a_damaged_file_is_named_in_its_turn(decoder, tmp_path):
-    folder = ImageFolder(make_photo_folder(tmp_path / "photos"))
-    path, _ = folder.samples[9]
-    with open(path, "wb") as file:
-        file.write(b"This is no photo.")
-    batches = iter(DataLoader(folder, 4, pipeline=crops(), decoder=decoder))
-    assert len(next(batches)[0]) == len(next(batches)[0]) == 4
-    with pytest.raises(ValueError, match=f"{path}: can't be decoded: it is no image"):
-        next(batches)
-    assert list(batches) == []
-    assert loader_threads() == []
-
-
-@pytest.mark.parametrize("decoder", ["cpu", "dali", "pillow"])
-def test_a_photo_with_too_long_a_side_is_named(decoder, tmp_path):
-    (tmp_path / "thin").mkdir()
-    for name in ("long.jpg", "long.png"):
-        path = write_thin(tmp_path / "thin" / name)
-        loader = DataLoader(ImageFolder(tmp_path), pipeline=crops(), decoder=decoder)
-        with pytest.raises(ValueError, match=rf"{path}: is 40000 x 2 pixels; expected sides of 1 to 32767 pixels"):
-            next(iter(loader))
-        path.unlink()
+# Wrong arguments
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -454,53 +315,6 @@ def test_an_empty_batch_is_refused(dataset, num_workers, folder):
     loader = DataLoader(data, batch_sampler=[[0, 1], []], pipeline=crops(), num_workers=num_workers)
     with pytest.raises(ValueError, match=r"DataLoader\.batch_sampler: got an empty batch; expected one index or more"):
         list(loader)
-
-
-def resident_mib():
-    """What the process holds of main memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("decoder", ["cpu", "pillow"])
-def test_memory_does_not_grow_with_the_epochs(decoder, folder):
-    loader = DataLoader(Subset(folder, range(16)), 2, pipeline=crops(), num_workers=4, decoder=decoder)
-    for _ in range(20):
-        exhaust(loader)
-    before = resident_mib()
-    for _ in range(EPOCHS_THAT_SHOW_A_LEAK):
-        exhaust(loader)
-    assert resident_mib() - before < 48
-
-
-def test_a_late_batch_times_out_as_torchs(folder):
-    slow = ImageFolder(folder.root, target_transform=lambda target: time.sleep(0.2))
-    with pytest.raises(RuntimeError, match=r"DataLoader timed out after 0\.01 seconds"):
-        next(iter(DataLoader(slow, 2, pipeline=crops(), timeout=0.01)))
-
-
-def test_two_iterations_of_one_loader_do_not_disturb_each_other(folder):
-    loader = DataLoader(folder, 4, pipeline=crops())
-    pairs = list(zip(loader, loader, strict=True))
-    loader.set_epoch(0)
-    alone = gather(loader)[0]
-    assert torch.equal(torch.cat([first for (first, _), _ in pairs]), alone)
-
-
-def test_stats_count_the_latest_iteration(folder):
-    loader = DataLoader(folder, 4, pipeline=crops())
-    exhaust(loader)
-    exhaust(loader)
-    stats = loader.stats
-    assert stats.images == len(folder)
-    assert 0 < stats.wait_seconds <= stats.seconds
-    assert 0 < stats.data_wait_frac <= 1
-    assert stats.images_per_second == stats.images / stats.seconds
-
-
-# Wrong arguments
 
 
 class Stream(IterableDataset):
