@@ -57,11 +57,11 @@ class Plan:
             name, read = type(transform).__name__, self.channels * size[0] * size[1]
             size = transform.out_size(size)
             cost = set() if position > self.finish_position else _costs(transform)
+            if "statistics" in cost:
+                found.append((f"{name} (statistics)", read, 0))
             if "bytes" in cost:
                 found.append((name, read, self.channels * size[0] * size[1]))
-            elif "statistics" in cost:
-                found.append((f"{name} (statistics)", read, 0))
-            else:
+            if not cost:
                 folded.append(name)
         values = self.channels * self.out_size[0] * self.out_size[1]
         sources = 2 if any(t.stage == "mix" for t in self.transforms) else 1

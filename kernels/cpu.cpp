@@ -20,7 +20,6 @@
 
 namespace nb = nanobind;
 using ae::baseline::Call;
-using ae::baseline::Geometry;
 
 namespace ae {
 namespace baseline { RunRows run_rows; }
@@ -107,9 +106,7 @@ void order_rows(const ae::Job& job, std::vector<int>& order, std::vector<int>& c
       int partner = -1;
       for (int i = 0; i < job.slots; i++) {
         const Call& call = calls[(size_t)row * job.slots + i];
-#define AE_PARTNER(name) if (call.op == OP_##name) partner = (int)call.args[0];
-        AE_MIX_OPS(AE_PARTNER)
-#undef AE_PARTNER
+        if (is_mix(call)) partner = (int)call.args[0];
       }
       row = partner;
       if ((int)order.size() - cuts.back() >= 16) cuts.push_back((int)order.size());

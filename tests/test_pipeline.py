@@ -163,6 +163,8 @@ def test_plan_names_its_passes_and_bytes():
     assert "RandomResizedCrop: reads" in text
     assert "statistics" in text
     assert "one read and one write" in text
+    jitter = ae.Pipeline(ae.ColorJitter(contrast=0.4, saturation=0.4), dtype=torch.uint8).plan((10, 10)).passes()
+    assert [(read, written) for _, read, written in jitter] == [(300, 0), (300, 300), (300, 300)]
 
 
 BAD_CALLS = {
