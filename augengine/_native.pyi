@@ -3,6 +3,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 registry_hash: str
+MAX_PATCHES: int
+ENTRY_ARGS: int
 
 def sample(
     spec: NDArray[float64],
@@ -14,6 +16,15 @@ def sample(
     out: NDArray[uint8],
     slots: int,
     group: int,
+    mix_positions: list[int],
+) -> None: ...
+def out_size(calls: NDArray[uint8], slots: int, h: int, w: int) -> tuple[int, int]: ...
+def mix_weights(
+    calls: NDArray[uint8], slots: int, out_h: int, out_w: int, sources: NDArray[int64], weights: NDArray[float64]
+) -> None: ...
+def perspective(startpoints: list[float], endpoints: list[float]) -> list[float]: ...
+def move_boxes(
+    calls: NDArray[uint8], slots: int, sizes: NDArray[int32], rows: NDArray[int64], boxes: NDArray[float64]
 ) -> None: ...
 def run(
     sources: NDArray[int64],

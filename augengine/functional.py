@@ -1,7 +1,7 @@
 """Every op as a function, ``functional.rotate(images, angle, ...)``, with torchvision v2's names and defaults.
 
 The functions are made from the registry. They take uint8 images, (C, H, W), (B, C, H, W) or a list of (C, H, W), and
-return (C, H, W) or (B, C, H, W) uint8 on the same device; mix ops, which work on finished values, float32 byte/255.
+return (C, H, W) or (B, C, H, W) uint8 on the same device; ops on finished values, such as mixes, float32 byte/255.
 A parameter is one value for all images, or a tensor or array with one value (or row of values) a sample.
 """
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augengine import _native
 from augengine.backends import backend_name, load_backend
 from augengine.backends.images import check_images
 from augengine.ops import OPS, Op
@@ -31,14 +32,15 @@ def apply(op: Op, images: ImageBatch, params: dict[str, object], resize_order: s
     for i in range(len(batch)):
         args = op.encode({name: _value_of(value, i, len(batch), op, name) for name, value in params.items()})
         calls["args"][i, 0, : len(args)] = args
-    dtype = torch.float32 if op.kind == "mix" else torch.uint8
-    out_size = _out_size(op, calls["args"][0, 0].tolist(), batch.sizes[0].tolist())
+    dtype, finish = (torch.float32, -1) if op.output_units else (torch.uint8, NEVER)
+    program = Program(calls, batch.sizes)
+    out_size = program.out_size()
     backend = backend_name("auto", batch.device)
     table = finish_table(None, batch.channels, dtype)
     pillow13 = resize_order == "pillow13"
     layout, device = torch.contiguous_format, str(batch.device)
-    plan = Plan((), None, out_size, batch.channels, dtype, layout, device, backend, pillow13, NEVER, table)
-    out = load_backend(backend).run(plan, Program(calls, batch.sizes), batch)
+    plan = Plan((), None, out_size, batch.channels, dtype, layout, device, backend, pillow13, finish, table)
+    out = load_backend(backend).run(plan, program, batch)
     return out[0] if single else out
 
 
@@ -51,21 +53,11 @@ def _value_of(value: object, i: int, count: int, op: Op, name: str) -> object:
     return value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value
 
 
-def _out_size(op: Op, args: Sequence[float], size: Sequence[int]) -> tuple[int, int]:
-    """The (height, width) that the op gives: what its parameters say, else its input's."""
-    starts, at = {}, 0
-    for p in op.params:
-        starts[p.name] = at
-        at += p.width
-    at = starts.get("size", starts.get("height", -1))
-    return (size[0], size[1]) if at < 0 else (int(args[at]), int(args[at + 1]))
-
-
 def _function_of(op: Op) -> Function:
     keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter("images", keyword, annotation=ImageBatch)]
     for p in op.params:
-        default = inspect.Parameter.empty if p.default is None else p.default
+        default = inspect.Parameter.empty if p.default is None and not p.optional else p.default
         parameters.append(inspect.Parameter(p.name, keyword, default=default))
     if any(p.name == "size" for p in op.params):
         parameters.append(inspect.Parameter("resize_order", inspect.Parameter.KEYWORD_ONLY, default="pillow13"))
@@ -83,14 +75,39 @@ def _function_of(op: Op) -> Function:
         return apply(op, images, dict(bound.arguments), order)
 
     function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = f"{op.doc}\n\nFollows {op.source}." + "".join(
-        f"\n    {p.name}: {p.describe_bounds() if p.type != 'choice' else ' | '.join(p.choices)}" for p in op.params
+    function.__doc__ = f"{op.doc}\n\nFollows {op.source}, {op.exactness}." + "".join(
+        f"\n    {p.name}: {p.describe_bounds()}{'; ' if p.meaning else ''}{p.meaning}" for p in op.params
     )
     function.__signature__ = signature  # type: ignore[attr-defined]
     return function
 
 
-_FUNCTIONS = {name: _function_of(op) for name, op in OPS.items()}
+_FUNCTIONS = {name: _function_of(op) for name, op in OPS.items() if op.kind != "chain"}  # which need each other
+_perspective = _FUNCTIONS["perspective"]
+
+
+def perspective(
+    images: ImageBatch,
+    startpoints: Sequence[Sequence[float]] | None = None,
+    endpoints: Sequence[Sequence[float]] | None = None,
+    interpolation: str = "bilinear",
+    fill: int | Sequence[int] | None = 0,
+    coefficients: Sequence[float] | None = None,
+) -> Tensor:
+    """Moves four corners (x, y) from `startpoints` to `endpoints`, or reads by the eight `coefficients` of the op.
+
+    Follows PIL.Image.transform(PERSPECTIVE), to the bit for the same coefficients. Raises ValueError for corners that
+    are no quadrilateral, and where neither or both ways are given.
+    """
+    if (coefficients is None) == (startpoints is None or endpoints is None):
+        raise ValueError("perspective: expected startpoints and endpoints, or coefficients alone")
+    if coefficients is None:
+        corners = [[float(v) for point in points or () for v in point] for points in (startpoints, endpoints)]
+        coefficients = _native.perspective(*corners)
+    return _perspective(images, coefficients, interpolation, fill)
+
+
+_FUNCTIONS["perspective"] = perspective
 globals().update(_FUNCTIONS)
 __all__ = ["apply", *_FUNCTIONS]
 

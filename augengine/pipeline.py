@@ -4,17 +4,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from augengine.annotations import Boxes, Masks, move_boxes, move_masks
 from augengine.backends import NAMES, backend_name, load_backend
 from augengine.backends.images import Images, check_images
 from augengine.ops import MAX_SIDE
-from augengine.plan import Plan, common_out_size, compile_plan, compile_spec
+from augengine.plan import Plan, compile_draws, compile_plan
 from augengine.sampling import Program, draw_program, parse_json
 from augengine.transforms import Normalize, Size, Transform, from_config, to_config
 
@@ -32,8 +33,9 @@ class Pipeline:
     batch is `dtype` (float32, float16, bfloat16, uint8) in `memory_format`. A float batch without Normalize holds
     byte/255. Every draw is a pure function of (seed, epoch, sample id, position in the pipeline).
 
-    `num_classes` turns class indices into soft targets where a transform mixes. `resize_order` is "pillow13" (its
-    rule for the order of the two passes) or "horizontal" (Pillow 12 and torch).
+    `num_classes` turns class indices into soft targets where a transform mixes, or `label_smoothing` e is asked for:
+    (1 - e) * target + e / num_classes. `resize_order` is "pillow13" (its rule for the order of the two passes) or
+    "horizontal" (Pillow 12 and torch). Mixes draw partners within groups of `mix_group` consecutive samples.
     """
 
     transforms: tuple[Transform, ...]
@@ -43,6 +45,8 @@ class Pipeline:
     seed: int
     backend: str
     resize_order: str
+    label_smoothing: float
+    mix_group: int
 
     def __init__(
         self,
@@ -53,6 +57,8 @@ class Pipeline:
         seed: int = 0,
         backend: str = "auto",
         resize_order: str = "pillow13",
+        label_smoothing: float = 0.0,
+        mix_group: int = 64,
     ) -> None:
         _check_choice("dtype", dtype, DTYPES.values())
         _check_choice("memory_format", memory_format, FORMATS.values())
@@ -62,6 +68,14 @@ class Pipeline:
             raise ValueError(f"Pipeline.num_classes: got {num_classes!r}; expected a positive number of classes")
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise ValueError(f"Pipeline.seed: got {seed!r}; expected a whole number in [0, 2**64)")
+        if (
+            isinstance(label_smoothing, bool)
+            or not isinstance(label_smoothing, (int, float))
+            or not 0 <= label_smoothing < 1
+        ):
+            raise ValueError(f"Pipeline.label_smoothing: got {label_smoothing!r}; expected a number in [0, 1)")
+        if not isinstance(mix_group, int) or isinstance(mix_group, bool) or not 1 < mix_group <= 2**20:
+            raise ValueError(f"Pipeline.mix_group: got {mix_group!r}; expected a number of samples in [2, 2**20]")
         _check_order(transforms, dtype)
         for name, value in list(locals().items()):
             if name != "self":
@@ -71,29 +85,25 @@ class Pipeline:
         options = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name != "transforms")
         return f"Pipeline({', '.join([*map(repr, self.transforms), *options])})"
 
-    @overload
-    def __call__(
-        self, images: ImageBatch, targets: None = None, sample_ids: Sequence[int] | Tensor | None = None, epoch: int = 0
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self, images: ImageBatch, targets: Tensor, sample_ids: Sequence[int] | Tensor | None = None, epoch: int = 0
-    ) -> tuple[Tensor, Tensor]: ...
     def __call__(
         self,
         images: ImageBatch,
         targets: Tensor | None = None,
         sample_ids: Sequence[int] | Tensor | None = None,
         epoch: int = 0,
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Augments a batch: the finished images, and with `targets` the pair (images, targets).
+        *,
+        masks: Masks | None = None,
+        boxes: Boxes | None = None,
+    ) -> Any:
+        """Augments a batch: the finished images, or a tuple of them and of what else was given, in the order above.
 
         `sample_ids` are the samples' positions in their dataset; without them every call draws anew, from a base
-        that torch's default generator gives. `targets` are class indices (B,) or soft (B, K).
+        that torch's default generator gives. `targets` are class indices (B,) or soft (B, K). `masks` (uint8, as
+        many layers as wanted) and `boxes` (x0, y0, x1, y1) move with the geometry: see `move_masks`, `move_boxes`.
         """
         checked = check_images(images)
         program = self._draw(_check_ids(sample_ids, len(checked)), epoch, checked.sizes)
-        return self._run(checked, program, targets)
+        return self._run(checked, program, targets, masks, boxes)
 
     def sample(
         self,
@@ -106,14 +116,16 @@ class Pipeline:
         ids = _check_ids(sample_ids, None)
         return self._draw(ids, epoch, _check_sizes(size, len(ids)))
 
-    @overload
-    def run(self, images: ImageBatch, program: Program, targets: None = None) -> Tensor: ...
-    @overload
-    def run(self, images: ImageBatch, program: Program, targets: Tensor) -> tuple[Tensor, Tensor]: ...
     def run(
-        self, images: ImageBatch, program: Program, targets: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Runs a program that `sample` drew, or that was read from JSON."""
+        self,
+        images: ImageBatch,
+        program: Program,
+        targets: Tensor | None = None,
+        *,
+        masks: Masks | None = None,
+        boxes: Boxes | None = None,
+    ) -> Any:
+        """Runs a program that `sample` drew, or that was read from JSON; gives what calling the pipeline gives."""
         checked = check_images(images)
         if len(program) != len(checked):
             raise ValueError(f"program: has {len(program)} rows; the batch has {len(checked)} images")
@@ -121,9 +133,9 @@ class Pipeline:
             i = differ[0]
             drawn, got = ("x".join(map(str, sizes[i])) for sizes in (program.sizes, checked.sizes))
             raise ValueError(f"program row {i}: was drawn for an image of {drawn}; images[{i}] is {got}")
-        if not self._mixes and program.mixes() is not None:
+        if not self._mixes and program.mixes:
             raise ValueError("program: mixes, and this pipeline has no transform that does")
-        return self._run(checked, program, targets)
+        return self._run(checked, program, targets, masks, boxes)
 
     def plan(self, size: tuple[int, int], device: str = "cpu", channels: int = 3) -> Plan:
         """What the engine does for images of `size` (height, width) on `device`; print it to see passes and bytes."""
@@ -134,7 +146,8 @@ class Pipeline:
             backend = backend_name(self.backend, torch.device(device))
         except RuntimeError as error:
             raise ValueError(f"plan.device: got {device!r}; expected 'cpu' or 'cuda'") from error
-        return self._plan(size, common_out_size(self.transforms, sizes), channels, device, backend)
+        out_size = self._draw(np.zeros(1, np.int64), 0, sizes).out_size()
+        return self._plan((int(sizes[0, 0]), int(sizes[0, 1])), out_size, channels, device, backend)
 
     def with_options(self, **changes: Any) -> "Pipeline":
         """The same transforms with some options (dtype, seed, ...) changed."""
@@ -144,7 +157,12 @@ class Pipeline:
     def to_json(self) -> str:
         """The pipeline as JSON text; `from_json` gives it back, equal."""
         names = {v: k for k, v in (DTYPES | FORMATS).items()}
-        options = {"num_classes": self.num_classes, "seed": self.seed, "resize_order": self.resize_order}
+        options: dict[str, object] = {
+            "num_classes": self.num_classes,
+            "seed": self.seed,
+            "resize_order": self.resize_order,
+        }
+        options |= {"label_smoothing": self.label_smoothing, "mix_group": self.mix_group}
         options |= {"dtype": names[self.dtype], "memory_format": names[self.memory_format], "backend": self.backend}
         return json.dumps({"version": 1, "transforms": [to_config(t) for t in self.transforms], **options}, indent=1)
 
@@ -166,20 +184,33 @@ class Pipeline:
     def _draw(self, ids: NDArray[np.int64], epoch: int, sizes: NDArray[np.int32]) -> Program:
         if not isinstance(epoch, Integral) or not 0 <= epoch < 2**32:
             raise ValueError(f"epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
-        spec, transforms, slots = compile_spec(self.transforms)
-        return draw_program(spec, transforms, slots, self.seed, int(epoch), ids, sizes)
+        draws = compile_draws(self.transforms)
+        arguments = (draws.spec, draws.transforms, draws.slots, draws.mix_positions)
+        return draw_program(*arguments, self.seed, int(epoch), ids, sizes, self.mix_group)
 
-    def _run(self, images: Images, program: Program, targets: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+    def _run(
+        self, images: Images, program: Program, targets: Tensor | None, masks: Masks | None, boxes: Boxes | None
+    ) -> Any:
+        if self._mixes and (masks is not None or boxes is not None):
+            raise ValueError(
+                "masks, boxes: this pipeline mixes samples, which they can't follow; use one that does not"
+            )
         if isinstance(targets, Tensor) and targets.ndim and len(targets) != len(program):
             raise ValueError(f"targets: got shape {tuple(targets.shape)}; the batch has {len(program)} images")
-        soft = soft_targets(targets, self.num_classes) if self._mixes and targets is not None else None
+        softens = targets is not None and (self._mixes or self.label_smoothing > 0)
+        soft = soft_targets(targets, self.num_classes, self.label_smoothing) if softens else None
         name = backend_name(self.backend, images.device)
-        out_size = common_out_size(self.transforms, images.sizes)
+        out_size = program.out_size()
         plan = self._plan(None, out_size, images.channels, str(images.device), name)
         out = load_backend(name).run(plan, program, images)
-        if targets is None:
-            return out
-        return out, (targets if soft is None else mix_targets(program, soft))
+        parts: list[Any] = [out]
+        if targets is not None:
+            parts.append(targets if soft is None else mix_targets(program, soft, out_size))
+        if masks is not None:
+            parts.append(move_masks(program, masks))
+        if boxes is not None:
+            parts.append(move_boxes(program, boxes))
+        return tuple(parts) if len(parts) > 1 else out
 
     def _plan(self, in_size: Size | None, out_size: Size, channels: int, device: str, backend: str) -> Plan:
         pillow13 = self.resize_order == "pillow13"
@@ -191,24 +222,36 @@ class Pipeline:
         return any(t.stage == "mix" for t in self.transforms)
 
 
-def mix_targets(program: Program, soft: Tensor) -> Tensor:
-    """Soft targets (B, K) mixed as the images are: (1 - lam) * the partner's + lam * own, in float32."""
-    if (mixes := program.mixes()) is None:
+def mix_targets(program: Program, soft: Tensor, out_size: Size) -> Tensor:
+    """Soft targets (B, K) mixed as the images are, in float32: each row's own times its weight, plus its partners'."""
+    if not program.mixes:
         return soft
-    partner, lam = mixes
-    own, rest = (torch.from_numpy(v.astype(np.float32)).to(soft.device)[:, None] for v in (lam, 1.0 - lam))
-    return soft[torch.from_numpy(partner).to(soft.device)] * rest + soft * own
+    sources, weights = program.mixed_rows(out_size)
+    used = np.flatnonzero(weights.any(0))
+    parts = (torch.from_numpy(weights[:, k : k + 1].astype(np.float32)).to(soft.device) for k in used)
+    rows = (torch.from_numpy(sources[:, k]).to(soft.device) for k in used)
+    products = [soft[row] * part for row, part in zip(rows, parts, strict=True)]
+    return sum(products[1:], start=products[0])
 
 
-def soft_targets(targets: Tensor, num_classes: int | None) -> Tensor:
-    """Float32 (B, K) targets from class indices (B,), or from such targets as they are."""
+def soft_targets(targets: Any, num_classes: int | None, label_smoothing: float = 0.0) -> Tensor:
+    """Float32 (B, K) targets from class indices (B,), or from such targets, smoothed: (1 - e) * target + e / K."""
+    soft = _one_hot(targets, num_classes)
+    return soft * (1.0 - label_smoothing) + label_smoothing / soft.shape[1] if label_smoothing else soft
+
+
+def _one_hot(targets: Any, num_classes: int | None) -> Tensor:
     if not isinstance(targets, Tensor) or targets.ndim not in (1, 2):
         got = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
-        raise ValueError(f"targets: got {got}; to mix them, expected a tensor of class indices (B,) or soft (B, K)")
+        raise ValueError(
+            f"targets: got {got}; to mix or smooth them, expected a tensor of class indices (B,) or soft (B, K)"
+        )
     if targets.ndim == 2:
         return targets.float()
     if num_classes is None:
-        raise ValueError("targets: class indices can only be mixed with Pipeline(num_classes=...), which is missing")
+        raise ValueError(
+            "targets: class indices can only be mixed or smoothed with Pipeline(num_classes=...), which is missing"
+        )
     if targets.is_floating_point():
         raise TypeError(f"targets: got {targets.dtype} of shape (B,); expected whole class indices, or soft (B, K)")
     low, high = int(targets.min()), int(targets.max())
@@ -247,6 +290,10 @@ def _check_order(transforms: tuple[Transform, ...], dtype: torch.dtype) -> None:
             )
         if after is not None and transform.stage == "image":
             raise ValueError(f"transform {i}, {name}: stands after {after}; it works on bytes and must stand before")
+        if transform.output_units and after is None:
+            raise ValueError(
+                f"transform {i}, {name}: writes normal draws, which bytes can't hold; put it behind Normalize"
+            )
         if isinstance(transform, Normalize) or transform.stage == "mix":
             if dtype == torch.uint8:
                 raise ValueError(f"transform {i}, {name}: gives fractions, which dtype=torch.uint8 can't hold")

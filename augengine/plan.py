@@ -1,6 +1,5 @@
 """`Plan`: a pipeline compiled once for a channel count and output size; what a backend needs beside the program."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -77,7 +76,7 @@ def _costs(transform: Transform) -> set[str]:
         moves = op.kind == "geometry" and op.name not in VIEWS
         if op.kind == "stats":
             costs.add("statistics")
-        elif moves or op.kind in ("stencil", "region") or op.reads == "pixel":
+        elif moves or op.kind in ("stencil", "region", "chain") or op.reads == "pixel":
             costs.add("bytes")
     return costs
 
@@ -123,34 +122,19 @@ def compile_plan(
     return Plan(transforms, in_size, out_size, channels, dtype, memory_format, device, backend, pillow13, finish, table)
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What the native sampler draws for some transforms: their specs, and where partners are needed."""
+
+    spec: NDArray[np.float64]
+    transforms: int
+    slots: int
+    mix_positions: list[int]
+
+
 @lru_cache(maxsize=256)
-def compile_spec(transforms: tuple[Transform, ...]) -> tuple[NDArray[np.float64], int, int]:
-    """(spec, number of transforms in it, slots): what the native sampler draws for these transforms."""
+def compile_draws(transforms: tuple[Transform, ...]) -> Draws:
+    """The specs of these transforms in the native layout."""
     specs = [(i, spec) for i, t in enumerate(transforms) if (spec := t.spec()) is not None]
-    return encode_specs(specs), len(specs), sum(spec.slots for _, spec in specs)
-
-
-def _distinct(sizes: NDArray[np.int32]) -> set[Size]:
-    rows = sizes[:1] if (sizes == sizes[0]).all() else sizes
-    return {(h, w) for h, w in rows.tolist()}
-
-
-def common_out_size(transforms: Sequence[Transform], sizes: NDArray[np.int32]) -> Size:
-    """The one (height, width) that images of `sizes` end with; raises ValueError where they end with several."""
-    start, fixed = 0, None
-    for i, transform in enumerate(transforms):
-        if (size := transform.fixed_size()) is not None:
-            start, fixed = i + 1, size
-    starts = {fixed} if fixed is not None else _distinct(sizes)
-    ends = set()
-    for size in starts:
-        for transform in transforms[start:]:
-            size = transform.out_size(size)
-        ends.add(size)
-    if len(ends) > 1:
-        some = ", ".join(f"{h}x{w}" for h, w in sorted(ends)[:3])
-        raise ValueError(
-            f"the images of this batch end with {len(ends)} different sizes ({some}, ...); "
-            "add RandomResizedCrop, or Resize and CenterCrop, to give them one"
-        )
-    return ends.pop()
+    mixes = [i for i, t in enumerate(transforms) if t.stage == "mix"]
+    return Draws(encode_specs(specs), len(specs), sum(spec.slots for _, spec in specs), mixes)

@@ -51,8 +51,9 @@ def call_labels(row: Row) -> list[str]:
 
 
 def _values(op: Op, params: dict[str, object]) -> list[str]:
-    single = [p.name for p in op.params if p.width == 1 and p.type != "choice"]
-    return [f"{value:.2f}" if isinstance(value := params[name], float) else str(value) for name in single]
+    single = [p for p in op.params if p.width == 1 and p.type != "choice"]
+    values = [params[p.name] for p in single if params.get(p.name, p.default) != p.default]
+    return [f"{value:.2f}" if isinstance(value, float) else str(value) for value in values]
 
 
 def _pillow() -> Any:

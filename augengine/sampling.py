@@ -15,8 +15,9 @@ from augengine import _native
 from augengine.ops import MAX_SIDE, OPS, Op, max_width, op_coded, op_named
 from augengine.ops.header import registry_hash
 
-MAX_TRANSFORMS = 2**15  # positions are half a word of the counter
-GROUP = 64  # mix partners are drawn within groups of this many consecutive samples
+MAX_TRANSFORMS = 2**14  # positions are half a word of the counter, and groups have positions of their own
+MIX_CODES = [op.code for op in OPS.values() if op.kind == "mix"]
+GEOMETRY_CODES = [op.code for op in OPS.values() if op.kind == "geometry"]
 CALL = np.dtype([("op", "<i4"), ("position", "<i4"), ("args", "<f8", (max_width(),))])
 if _native.registry_hash != registry_hash():
     raise ImportError(
@@ -30,13 +31,19 @@ Row = list[tuple[str, dict[str, object]]]
 class Spec:
     """A transform's distribution: which sampler of ``kernels/sampling.h`` draws it, from which values.
 
-    `ops` are the ops that it can draw, `slots` the most calls that it makes for a sample.
+    `ops` are the ops that it can draw, `slots` the most calls that it makes for a sample. `per_group`: drawn once for
+    each group of consecutive samples.
     """
 
     sampler: str
     values: tuple[float, ...]
     ops: tuple[str, ...]
     slots: int = 1
+    per_group: bool = False
+
+    def nested(self) -> tuple[float, ...]:
+        """It as part of another spec's values."""
+        return (_native.sampler_codes()[self.sampler], self.slots, len(self.values), *self.values)
 
 
 def encode_specs(specs: Sequence[tuple[int, Spec]]) -> NDArray[np.float64]:
@@ -44,7 +51,7 @@ def encode_specs(specs: Sequence[tuple[int, Spec]]) -> NDArray[np.float64]:
     codes = _native.sampler_codes()
     words: list[float] = []
     for position, spec in specs:
-        words += [codes[spec.sampler], position, spec.slots, len(spec.values), *spec.values]
+        words += [codes[spec.sampler], position, spec.slots, spec.per_group, len(spec.values), *spec.values]
     return np.array(words, np.float64)
 
 
@@ -80,16 +87,51 @@ class Program:
     def _calls_of(self, i: int) -> list[tuple[Op, np.void]]:
         return [(op_coded(int(call["op"])), call) for call in self.calls[i] if call["op"] >= 0]
 
-    def mixes(self) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """(partner, lam), each (B,), of the rows' mix calls, or None where no row mixes; an unmixed row has lam 1."""
-        is_mix = np.isin(self.calls["op"], [op.code for op in OPS.values() if op.kind == "mix"])
-        if not is_mix.any():
-            return None
-        rows, slots = np.nonzero(is_mix)
-        partner, lam = np.arange(len(self)), np.ones(len(self))
-        partner[rows] = self.calls["args"][rows, slots, 0].astype(np.int64)
-        lam[rows] = self.calls["args"][rows, slots, 1]
-        return partner, lam
+    @property
+    def mixes(self) -> bool:
+        """Whether any row mixes."""
+        return bool(np.isin(self.calls["op"], MIX_CODES).any())
+
+    def mixed_rows(self, out_size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(sources, weights), each (B, 1 + MAX_PATCHES): the rows that each row of a batch of `out_size` is mixed of.
+
+        The first is the row itself. A weight is the share of its label: the blend's weight times the patch's area.
+        """
+        shape = (len(self), 1 + _native.MAX_PATCHES)
+        sources, weights = np.empty(shape, np.int64), np.empty(shape)
+        _native.mix_weights(self.raw(), self.calls.shape[1], *out_size, sources, weights)
+        return sources, weights
+
+    def out_size(self) -> tuple[int, int]:
+        """The (height, width) with which row 0 ends; all rows of a batch end with one size."""
+        h, w = self.sizes[0].tolist()
+        return _native.out_size(self.raw()[:1], self.calls.shape[1], h, w)
+
+    def raw(self) -> NDArray[np.uint8]:
+        """The calls as bytes, (B, slots * CALL.itemsize), for the native code."""
+        calls = np.ascontiguousarray(self.calls)
+        return calls.view(np.uint8).reshape(len(calls), calls.shape[1] * CALL.itemsize)
+
+    def for_masks(self) -> "Program":
+        """What of it moves pixels, nearest and with fill 0: the same geometry for a mask. Chains are left out."""
+        calls, inside = self.calls.copy(), np.zeros(len(self), bool)
+        chain = op_named("chain")
+        for slot in range(calls.shape[1]):
+            at = calls[:, slot]
+            is_chain = at["op"] == chain.code
+            inside |= is_chain
+            dropped = inside | ~np.isin(at["op"], GEOMETRY_CODES)
+            inside &= ~(is_chain & (at["args"][:, 1] == chain.params[1].choices.index("end")))
+            at["op"][dropped] = -1
+            for op in (op for op in OPS.values() if op.kind == "geometry"):
+                for name in ("interpolation", "fill"):
+                    if (where := op.slice_of(name)) is not None:
+                        at["args"][at["op"] == op.code, where] = 0.0
+        return Program(calls, self.sizes)
+
+    def rows(self, indices: NDArray[np.int64]) -> "Program":
+        """The program of these rows; a row may come several times."""
+        return Program(self.calls[indices], np.ascontiguousarray(self.sizes[indices]))
 
     def regions(self) -> NDArray[np.int32]:
         """(B, 4) of (top, left, height, width): the rectangle of its image that each row reads first."""
@@ -180,13 +222,18 @@ def draw_program(
     spec: NDArray[np.float64],
     transforms: int,
     slots: int,
+    mix_positions: list[int],
     seed: int,
     epoch: int,
     sample_ids: NDArray[np.int64],
     sizes: NDArray[np.int32],
+    group: int,
 ) -> Program:
-    """Draws every row's calls natively; the same arguments give the same program everywhere."""
-    calls = np.empty((len(sample_ids), slots), CALL)
-    raw = calls.view(np.uint8).reshape(len(sample_ids), slots * CALL.itemsize)
-    _native.sample(spec, transforms, seed, epoch, sample_ids, sizes, raw, slots, GROUP)
-    return Program(calls, sizes)
+    """Draws every row's calls natively; the same arguments give the same program everywhere.
+
+    Partners for the mixes at `mix_positions` are drawn within groups of `group` consecutive rows.
+    """
+    program = Program(np.empty((len(sample_ids), slots), CALL), sizes)
+    raw = program.raw()
+    _native.sample(spec, transforms, seed, epoch, sample_ids, sizes, raw, slots, group, mix_positions)
+    return program

@@ -22,7 +22,8 @@ struct Canvas {
   int free;  // which buffer the image does not lie in
   u8 lut[3][256];
   bool lut_pending, flip_x, flip_y;
-
+  u8* origin;  // where a chain keeps the image that it began with
+  float* sum;  // of a chain
 };
 
 void clear_lut(Canvas& c) {

@@ -9,7 +9,7 @@ AE_FN int luma(int r, int g, int b) { return (r * 19595 + g * 38470 + b * 7471 +
 // Pillow's Image.blend: float32, multiply then add, truncated. Exact at factors 0 and 1 without special cases.
 AE_FN u8 blend(int from, int to, float factor) { return clip_byte((float)from + factor * (float)(to - from)); }
 
-AE_FN u8 adjust_brightness(u8 v, const double* args) { return blend(0, v, (float)args[0]); }
+AE_FN u8 adjust_brightness(u8 v, int, const double* args) { return blend(0, v, (float)args[0]); }
 
 AE_FN Rgb adjust_saturation(Rgb p, const double* args) {
   const int gray = luma(p.r, p.g, p.b);
@@ -27,6 +27,27 @@ AE_FN u8 equalize(u8 v, const Stats& channel, const double*) {
   if (channel.lo == channel.hi || step == 0) return v;
   const u32 level = (step / 2 + channel.below[v]) / step;
   return level > 255 ? 255 : (u8)level;
+}
+
+AE_FN u8 autocontrast(u8 v, const Stats& channel, const double*) {
+  if (channel.hi <= channel.lo) return v;
+  const double scale = 255.0 / (channel.hi - channel.lo), offset = -channel.lo * scale;
+  return (u8)clamp((int)(v * scale + offset), 0, 255);
+}
+
+AE_FN u8 posterize(u8 v, int, const double* args) { return (u8)(v & ~((1 << (8 - (int)args[0])) - 1)); }
+
+AE_FN u8 solarize(u8 v, int, const double* args) { return v < args[0] ? v : (u8)(255 - v); }
+
+AE_FN u8 solarize_add(u8 v, int, const double* args) {
+  return v < args[1] ? (u8)min_of(255, v + (int)args[0]) : v;
+}
+
+AE_FN u8 invert(u8 v, int, const double*) { return (u8)(255 - v); }
+
+AE_FN u8 shift_color(u8 v, int channel, const double* args) {
+  const double shifted = floor(v + args[channel] + 0.5);
+  return shifted <= 0.0 ? 0 : shifted >= 255.0 ? 255 : (u8)shifted;
 }
 
 AE_FN double fraction(double v) { return v - floor(v); }

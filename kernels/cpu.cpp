@@ -10,8 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "boxes.h"
 #include "check.h"
-#include "geometry.h"
+#include "geometry_ops.h"
 #include "job.h"
 #include "lower.h"
 #include "output.h"
@@ -79,17 +80,17 @@ typedef nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> S
 typedef nb::ndarray<uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> CallBytes;  // (B, slots * sizeof(Call))
 
 void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids, Sizes sizes, CallBytes out, int slots,
-            int group) {
+            int group, const std::vector<int>& mix_positions) {
   using namespace ae::baseline;
   Call* calls = (Call*)out.data();
   const int batch = (int)ids.shape(0);
   nb::gil_scoped_release unlocked;
-  for (int i = 0; i < batch; i++)
-    sample_row(spec.data(), transforms, seed, epoch, (uint64_t)ids.data()[i], sizes.data()[2 * i], sizes.data()[2 * i + 1],
-               calls + (size_t)i * slots);
-  const double* v = spec.data();
-  for (int t = 0; t < transforms; t++, v += 4 + (int)v[3])
-    if (needs_partner((int)v[0])) assign_partners(calls, slots, batch, (int)v[1], seed, epoch, (const u64*)ids.data(), group);
+  const u64* id = (const u64*)ids.data();
+  for (int i = 0; i < batch; i++) {
+    const int h = sizes.data()[2 * i], w = sizes.data()[2 * i + 1];
+    sample_row(spec.data(), transforms, {calls + (size_t)i * slots, 0, h, w, seed, id[i], id[i / group * group], epoch});
+  }
+  for (const int position : mix_positions) assign_partners(calls, slots, batch, position, seed, epoch, id, group);
 }
 
 // Orders the rows so that a mixed row is followed by its partner, whose bytes are then still at hand, and cuts that
@@ -144,6 +145,69 @@ void run(SourceTable sources, CallBytes calls, int slots, int channels, int fini
     if (!run_rows(job, order.data() + cuts[piece], cuts[piece + 1] - cuts[piece], scratch)) out_of_memory = true;
   });
   if (out_of_memory) throw std::bad_alloc();
+}
+
+// The (height, width) with which a row of calls leaves an image of h x w.
+nb::tuple out_size(CallBytes calls, int slots, int h, int w) {
+  for (int i = 0; i < slots; i++) {
+    const Call& call = ((const Call*)calls.data())[i];
+    const ae::baseline::Geometry g = ae::baseline::geometry_of(call, h, w);
+    const std::string bad = ae::baseline::bad_size(g);
+    if (!bad.empty())
+      throw std::invalid_argument("program row 0: its call at position " + std::to_string(call.position) + " " + bad);
+    h = g.out_h;
+    w = g.out_w;
+  }
+  return nb::make_tuple(h, w);
+}
+
+typedef nb::ndarray<int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> Rows;
+typedef nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu> Weights;
+
+// Which rows (B, 1 + MAX_PATCHES) each row of an out_h x out_w batch is mixed of, itself first, and their weights.
+void mix_weights(CallBytes calls, int slots, int out_h, int out_w, Rows sources, Weights weights) {
+  using namespace ae::baseline;
+  const int width = 1 + MAX_PATCHES;
+  const double pixels = (double)out_h * out_w;
+  for (int row = 0; row < (int)sources.shape(0); row++) {
+    int64_t* const source = sources.data() + (size_t)row * width;
+    double* const weight = weights.data() + (size_t)row * width;
+    for (int i = 0; i < width; i++) { source[i] = row; weight[i] = 0.0; }
+    double uncovered = pixels;
+    for (int k = 0; k < slots; k++) {
+      const Call& call = ((const Call*)calls.data())[(size_t)row * slots + k];
+      if (!is_mix(call)) continue;
+      for (int i = 0; i < MAX_PATCHES; i++) {
+        const Patch p = patch(call, i, out_h, out_w);
+        if (is_empty(p)) continue;
+        const double area = (double)p.height * p.width;
+        uncovered -= area;
+        source[1 + i] = p.source < 0 ? row : p.source;
+        weight[1 + i] = p.other * area;
+        weight[0] += p.own * area;
+      }
+    }
+    weight[0] += uncovered;
+    for (int i = 0; i < width; i++) weight[i] /= pixels;
+  }
+}
+
+// Moves boxes (N, 4), of which box i belongs to image rows[i], as the calls move their images of `sizes`.
+void move_boxes(CallBytes calls, int slots, Sizes sizes, Ids rows, Weights boxes) {
+  for (int i = 0; i < (int)boxes.shape(0); i++) {
+    const int64_t row = rows.data()[i];
+    const int32_t* size = sizes.data() + 2 * row;
+    ae::baseline::move_box_of_row((const Call*)calls.data() + (size_t)row * slots, slots, size[0], size[1],
+                                  boxes.data() + 4 * (size_t)i);
+  }
+}
+
+// The coefficients of functional.perspective for corners (x, y) * 4.
+std::vector<double> perspective(const std::vector<double>& from, const std::vector<double>& to) {
+  if (from.size() != 8 || to.size() != 8) throw std::invalid_argument("perspective: expected four corners (x, y)");
+  std::vector<double> coefficients(8);
+  ae::baseline::perspective_coefficients(from.data(), to.data(), coefficients.data());
+  return coefficients;
 }
 
 // Lowers a batch for the CUDA kernels, with the arguments of `run`. Gives (head, size, (zeros, zeros_end), launches):
@@ -212,13 +276,21 @@ nb::dict sampler_codes() {
 
 NB_MODULE(_native, m) {
   m.def("sample", &sample, nb::arg("spec"), nb::arg("transforms"), nb::arg("seed"), nb::arg("epoch"), nb::arg("ids"),
-        nb::arg("sizes"), nb::arg("out"), nb::arg("slots"), nb::arg("group"));
+        nb::arg("sizes"), nb::arg("out"), nb::arg("slots"), nb::arg("group"), nb::arg("mix_positions"));
   m.def("run", &run, nb::arg("sources"), nb::arg("calls"), nb::arg("slots"), nb::arg("channels"),
         nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("out"), nb::arg("dtype"),
         nb::arg("out_h"), nb::arg("out_w"), nb::arg("strides"), nb::arg("threads"));
   m.def("lower", &lower, nb::arg("sources"), nb::arg("calls"), nb::arg("slots"), nb::arg("channels"),
         nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("dtype"), nb::arg("out_h"),
         nb::arg("out_w"), nb::arg("strides"));
+  m.def("out_size", &out_size, nb::arg("calls"), nb::arg("slots"), nb::arg("h"), nb::arg("w"));
+  m.def("mix_weights", &mix_weights, nb::arg("calls"), nb::arg("slots"), nb::arg("out_h"), nb::arg("out_w"),
+        nb::arg("sources"), nb::arg("weights"));
+  m.def("move_boxes", &move_boxes, nb::arg("calls"), nb::arg("slots"), nb::arg("sizes"), nb::arg("rows"),
+        nb::arg("boxes"));
+  m.def("perspective", &perspective, nb::arg("startpoints"), nb::arg("endpoints"));
+  m.attr("MAX_PATCHES") = (int)ae::baseline::MAX_PATCHES;
+  m.attr("ENTRY_ARGS") = (int)ae::baseline::ENTRY_ARGS;
   m.def("take_output", &take_output, nb::arg("bytes"));
   m.def("isas", &isa_names, "Instruction sets that this machine and this build have, the best last.");
   m.def("isa", [] { return std::string(chosen_isa().name); });

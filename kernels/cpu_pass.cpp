@@ -6,6 +6,7 @@
 
 #include "dispatch.h"
 #include "finish.h"
+#include "geometry_ops.h"
 #include "job.h"
 #include "passes.h"
 #include "statistics.h"
@@ -18,7 +19,7 @@ void run_call(Canvas& c, int channels, const Call& call, bool pillow13, Arena ar
   switch (call.op) {
 #define AE_CASE(name)                                                                                       \
   case OP_##name:                                                                                           \
-    for (int k = 0; k < channels; k++) run_table(c, k, [&](u8 v) { return name(v, args); });                \
+    for (int k = 0; k < channels; k++) run_table(c, k, [&](u8 v) { return name(v, k, args); });             \
     return;
     AE_CHANNEL_OPS(AE_CASE)
 #undef AE_CASE
@@ -44,35 +45,42 @@ void run_call(Canvas& c, int channels, const Call& call, bool pillow13, Arena ar
 #undef AE_CASE
 #define AE_CASE(name) \
   case OP_##name: return run_stencil(c, channels, [args](const Window& w) { return name(w, args); });
-    AE_STENCIL_OPS(AE_CASE)
+    AE_WINDOW_OPS(AE_CASE)
 #undef AE_CASE
   }
+  if (is_convolution(call)) return run_convolution(c, channels, convolution(call), arena);
+  if (is_chain(call)) return run_chain(c, channels, call);
   if (is_region(call)) return run_region_on_bytes(c, channels, region(call));
   const Geometry g = geometry_of(call, c.image.h, c.image.w);
   run_geometry(c, channels, g, pillow13, arena);
 }
 
-// How many bytes a row's buffers and resampling need.
+// How many bytes a row needs: each of its buffers, working memory, and what a chain keeps.
 struct Need {
-  size_t buffer, resample;
+  size_t buffer, work, chain;
+
+  void widen(const Need& n) {
+    buffer = n.buffer > buffer ? n.buffer : buffer;
+    work = n.work > work ? n.work : work;
+    chain = n.chain > chain ? n.chain : chain;
+  }
 };
 
 Need need_of(const Job& job, int row) {
   const Call* calls = (const Call*)job.calls + (size_t)row * job.slots;
   int h = job.sources[row].h, w = job.sources[row].w;
-  Need need = {(size_t)h * w, 0};
+  Need need = {(size_t)h * w * job.channels + 64, 0, 0};
   for (int i = 0; i < job.slots; i++) {
     if (calls[i].op < 0) continue;
     const Geometry g = geometry_of(calls[i], h, w);
-    if (g.type == GEOMETRY_RESAMPLE) {
-      const size_t bytes = resample_scratch(g, job.channels);
-      need.resample = bytes > need.resample ? bytes : need.resample;
-    }
+    const size_t pixels = (size_t)g.out_h * g.out_w * job.channels;
+    Need call = {pixels + 64, 0, is_chain(calls[i]) ? pixels : 0};
+    if (g.type == GEOMETRY_RESAMPLE) call.work = resample_scratch(g, job.channels);
+    if (is_convolution(calls[i])) call.work = convolution_bytes(convolution(calls[i]), w);
+    need.widen(call);
     h = g.out_h;
     w = g.out_w;
-    need.buffer = (size_t)h * w > need.buffer ? (size_t)h * w : need.buffer;
   }
-  need.buffer = need.buffer * job.channels + 64;
   return need;
 }
 
@@ -134,22 +142,23 @@ bool reserve(Scratch& scratch, size_t bytes) {
 }  // namespace
 
 bool run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
-  Need need = {0, 0};
-  const auto widen = [&](int row) {
-    const Need n = need_of(job, row);
-    need.buffer = n.buffer > need.buffer ? n.buffer : need.buffer;
-    need.resample = n.resample > need.resample ? n.resample : need.resample;
-  };
+  Need need = {0, 0, 0};
   for (int i = 0; i < count; i++) {
-    widen(rows[i]);
-    if (const Call* mix = mix_of(job, rows[i])) widen((int)mix->args[0]);
+    need.widen(need_of(job, rows[i]));
+    const Call* mix = mix_of(job, rows[i]);
+    for (int j = 0; mix && j < PARTNERS[mix->op]; j++) need.widen(need_of(job, (int)mix->args[j]));
   }
-  const size_t work = need.resample > finish_bytes(job) ? need.resample : finish_bytes(job);
-  const size_t bytes = 4 * (need.buffer + 64) + 2 * sizeof(Canvas) + work + 1024;
+  const size_t chain = need.chain * (1 + sizeof(float)) + 128;
+  const size_t bytes = 4 * (need.buffer + 64) + 2 * (chain + sizeof(Canvas)) + finish_bytes(job) + need.work + 1024;
   if (!reserve(scratch, bytes)) return false;
   Arena arena = {scratch.data};
   Canvas* canvas = arena.take<Canvas>(2);
   for (int i = 0; i < 4; i++) canvas[i / 2].buffers[i % 2] = arena.take<u8>(need.buffer);
+  for (int i = 0; i < 2; i++) {
+    canvas[i].origin = arena.take<u8>(need.chain);
+    canvas[i].sum = arena.take<float>(need.chain);
+  }
+  const Arena finish = {arena.take<u8>(finish_bytes(job))};  // apart from `arena`: partners are drawn while a row is finished
   int drawn[2] = {-1, -1};  // which row each canvas holds
   int own = 0;
   for (int i = 0; i < count; i++) {
@@ -157,13 +166,12 @@ bool run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
     if (drawn[own] != row) own = drawn[own ^ 1] == row ? own ^ 1 : own;
     if (drawn[own] != row) draw_canvas(job, row, canvas[own], arena);
     drawn[own] = row;
-    const Call* mix = mix_of(job, row);
-    const int partner = mix ? (int)mix->args[0] : row;
-    if (partner != row && drawn[own ^ 1] != partner) {
-      draw_canvas(job, partner, canvas[own ^ 1], arena);
+    const auto canvas_of = [&](int partner) -> const Canvas& {
+      if (drawn[own ^ 1] != partner) draw_canvas(job, partner, canvas[own ^ 1], arena);
       drawn[own ^ 1] = partner;
-    }
-    finish_row(job, row, canvas[own], &canvas[partner == row ? own : own ^ 1], arena);
+      return canvas[own ^ 1];
+    };
+    finish_row(job, row, canvas[own], canvas_of, finish);
   }
   return true;
 }

@@ -53,11 +53,11 @@ __device__ Window window_at(const Reader& in, int k, int x, int y, int h, int w)
 }
 
 __device__ u8 gathered(const Reader& in, const Geometry& g, int k, int x, int y) {
-  if (g.type == GEOMETRY_AFFINE && g.interpolation != NEAREST)
-    return affine_smooth(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in(k, px, py); });
-  const Point p = g.type == GEOMETRY_CROP ? Point{x + g.left, y + g.top}
-                  : g.fixed               ? affine_fixed(g, x, y)
-                                          : affine_walked(g, x, y);
+  if (g.type == GEOMETRY_PERSPECTIVE || (g.type == GEOMETRY_AFFINE && g.interpolation != NEAREST))
+    return interpolated(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in(k, px, py); });
+  const Point p = g.type != GEOMETRY_AFFINE ? crop_point(g, x, y)
+                  : g.fixed                 ? affine_fixed(g, x, y)
+                                            : affine_walked(g, x, y);
   const bool inside = p.x >= 0 && p.x < g.in_w && p.y >= 0 && p.y < g.in_h;
   return inside ? in(k, p.x, p.y) : (u8)g.fill[k];
 }
@@ -78,7 +78,7 @@ struct Finisher {
 
 __device__ float erased(const Call& call, float v, int k, int x, int y) {
   const Region r = region(call);
-  return contains(r, x, y) ? r.value[k] : v;
+  return contains(r, x, y) ? value_in(r, k, x, y) : v;
 }
 
 // What a mix at `position` reads of its partner, which need not mix itself.
@@ -88,7 +88,7 @@ __device__ float before_mix(const Finisher& f, int position, int k, int x, int y
   return v;
 }
 
-__device__ float finished(u8* workspace, const Finish* finishes, const Finisher& f, int k, int x, int y) {
+__device__ float finished(u8* workspace, const Finish* finishes, int row, const Finisher& f, int k, int x, int y) {
   float v = f.value(k, x, y);
   for (int i = 0; i < f.count; i++) {
     const Call& call = f.calls[i];
@@ -96,8 +96,15 @@ __device__ float finished(u8* workspace, const Finish* finishes, const Finisher&
       v = erased(call, v, k, x, y);
       continue;
     }
-    const int partner = (int)call.args[0];
-    v = mixed(call, v, before_mix(Finisher(workspace, partner, finishes[partner]), call.position, k, x, y));
+    for (int j = 0; j < MAX_PATCHES; j++) {
+      const Patch p = patch(call, j, batch_in(workspace).out_h, batch_in(workspace).out_w);
+      if (!contains(p, x, y)) continue;
+      const int source = p.source < 0 ? row : p.source;
+      const float other =
+          before_mix(Finisher(workspace, source, finishes[source]), call.position, k, x + p.dx, y + p.dy);
+      v = p.blends ? blended(p, v, other) : other;
+      break;
+    }
   }
   return v;
 }
@@ -153,7 +160,7 @@ AE_KERNEL(tables) {
   for (int k = 0; k < batch_in(workspace).channels; k++) {
     if (s.histograms >= 0 && !(s.of_luma && k > 0)) stats = stats_of(counts + k * 256, shared);
     u8 v = s.pending ? table[k * 256] : (u8)threadIdx.x;
-    for (int i = 0; i < s.calls; i++) v = table_entry(calls[i], v, stats);
+    for (int i = 0; i < s.calls; i++) v = table_entry(calls[i], v, k, stats);
     table[k * 256] = v;
   }
 }
@@ -179,6 +186,48 @@ AE_KERNEL(stencils) {
   const int channels = batch_in(workspace).channels;
   each_output(s, [&](int x, int y) {
     for (int k = 0; k < channels; k++) to(k, x, y) = stencil(call, window_at(in, k, x, y, s.out.h, s.out.w));
+  });
+}
+
+// A separable kernel's taps, row by row as torch's float32 has them; the image is mirrored beyond its sides.
+AE_KERNEL(convolutions) {
+  const Step& s = step_of_block(workspace, first, count);
+  const Reader in(workspace, s.in, s.row, s.pending);
+  const Writer to(workspace, s.out);
+  const int channels = batch_in(workspace).channels, w = s.taps.in, h = s.taps.out;
+  const float* const across = (const float*)(workspace + batch_in(workspace).taps) + s.taps.at;
+  const float* const down = across + w;
+  each_output(s, [&](int x, int y) {
+    for (int k = 0; k < channels; k++) {
+      float sum = 0.0f;
+      for (int j = 0; j < h; j++) {
+        const int from = bordered(y + j - h / 2, s.out.h, PADDING_REFLECT);
+        for (int i = 0; i < w; i++) {
+          const u8 v = in(k, bordered(x + i - w / 2, s.out.w, PADDING_REFLECT), from);
+          sum = fused(down[j] * across[i], (float)v, sum);
+        }
+      }
+      to(k, x, y) = clip_byte(round_even(sum));
+    }
+  });
+}
+
+// A chain's sum begins, takes an image in, or ends as bytes.
+AE_KERNEL(chains) {
+  const Step& s = step_of_block(workspace, first, count);
+  const Call& call = calls_in(workspace)[s.call];
+  const Reader in(workspace, s.in, s.row, s.pending);
+  const Writer to(workspace, s.out);
+  float* const sums = (float*)address_of(workspace, s.sum);
+  const int channels = batch_in(workspace).channels, at = (int)call.args[1];
+  each_output(s, [&](int x, int y) {
+    for (int k = 0; k < channels; k++) {
+      const u8 v = in(k, x, y);
+      float& sum = sums[k * s.sum.stride_c + (i64)y * s.out.w + x];
+      sum = chained(call, sum, v);
+      if (at == CHAIN_BEGIN) to(k, x, y) = v;
+      if (at == CHAIN_END) to(k, x, y) = clip_byte(sum);
+    }
   });
 }
 
@@ -234,7 +283,7 @@ AE_KERNEL(finish) {
   each_pixel(blockIdx.x - row * tiles, BLOCK_PIXELS, b.out_h, b.out_w, [&](int x, int y) {
     for (int k = 0; k < b.channels; k++) {
       const i64 at = row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
-      store(out, b.dtype, at, finished(workspace, finishes, own, k, x, y));
+      store(out, b.dtype, at, finished(workspace, finishes, row, own, k, x, y));
     }
   });
 }

@@ -7,9 +7,9 @@
 
 namespace ae { namespace AE_ISA {
 
-AE_FN u8 table_entry(const Call& call, u8 v, const Stats& stats) {
+AE_FN u8 table_entry(const Call& call, u8 v, int channel, const Stats& stats) {
   switch (call.op) {
-#define AE_CASE(name) case OP_##name: return name(v, call.args);
+#define AE_CASE(name) case OP_##name: return name(v, channel, call.args);
     AE_CHANNEL_OPS(AE_CASE)
 #undef AE_CASE
 #define AE_CASE(name) case OP_##name: return name(v, stats, call.args);
@@ -32,7 +32,7 @@ AE_FN Rgb pixel(const Call& call, Rgb p) {
 AE_FN u8 stencil(const Call& call, const Window& window) {
   switch (call.op) {
 #define AE_CASE(name) case OP_##name: return name(window, call.args);
-    AE_STENCIL_OPS(AE_CASE)
+    AE_WINDOW_OPS(AE_CASE)
 #undef AE_CASE
   }
   return window.v[4];
@@ -41,7 +41,7 @@ AE_FN u8 stencil(const Call& call, const Window& window) {
 AE_FN Region region(const Call& call) {
   switch (call.op) {
 #define AE_CASE(name) case OP_##name: return name(call.args);
-    AE_REGION_OPS(AE_CASE)
+    AE_RECTANGLE_OPS(AE_CASE)
 #undef AE_CASE
   }
   return {};
@@ -49,23 +49,60 @@ AE_FN Region region(const Call& call) {
 
 AE_FN bool is_region(const Call& call) {
 #define AE_CASE(name) || call.op == OP_##name
-  return false AE_REGION_OPS(AE_CASE);
+  return false AE_RECTANGLE_OPS(AE_CASE);
 #undef AE_CASE
 }
 
 AE_FN bool is_mix(const Call& call) {
 #define AE_CASE(name) || call.op == OP_##name
-  return false AE_MIX_OPS(AE_CASE);
+  return false AE_PATCH_OPS(AE_CASE);
 #undef AE_CASE
 }
 
-AE_FN float mixed(const Call& call, float own, float partner) {
+AE_FN bool is_chain(const Call& call) {
+#define AE_CASE(name) || call.op == OP_##name
+  return false AE_CHAIN_OPS(AE_CASE);
+#undef AE_CASE
+}
+
+AE_FN Patch patch(const Call& call, int i, int h, int w) {
   switch (call.op) {
-#define AE_CASE(name) case OP_##name: return name(own, partner, call.args);
-    AE_MIX_OPS(AE_CASE)
+#define AE_CASE(name) case OP_##name: return name(call.args, i, h, w);
+    AE_PATCH_OPS(AE_CASE)
 #undef AE_CASE
   }
-  return own;
+  return {};
+}
+
+AE_FN float chained(const Call& call, float sum, u8 v) {
+  switch (call.op) {
+#define AE_CASE(name) case OP_##name: return name(sum, v, call.args);
+    AE_CHAIN_OPS(AE_CASE)
+#undef AE_CASE
+  }
+  return sum;
 }
 
 }}  // namespace
+
+#ifndef __CUDACC__
+
+namespace ae { namespace AE_ISA {
+
+inline bool is_convolution(const Call& call) {
+#define AE_CASE(name) || call.op == OP_##name
+  return false AE_CONVOLUTION_OPS(AE_CASE);
+#undef AE_CASE
+}
+
+inline Convolution convolution(const Call& call) {
+  switch (call.op) {
+#define AE_CASE(name) case OP_##name: return name(call.args);
+    AE_CONVOLUTION_OPS(AE_CASE)
+#undef AE_CASE
+  }
+  return {};
+}
+
+}}  // namespace
+#endif

@@ -1,4 +1,4 @@
-// Stencil ops.
+// Stencil ops: 3x3 windows, and separable kernels of any size whose weights the host makes.
 #pragma once
 #include "color.h"
 
@@ -13,3 +13,36 @@ AE_FN u8 adjust_sharpness(const Window& p, const double* args) {
 }
 
 }}  // namespace
+
+#ifndef __CUDACC__
+
+namespace ae { namespace AE_ISA {
+
+// torch's 1-D kernel in its float32 steps: softmax of -(x / sigma)^2 over linspace(-lim, lim). Its exp() is known to
+// an ulp only, so a weight may differ from torch's by one.
+inline void gaussian_weights(int size, double sigma, float* weights) {
+  const float limit = (float)((size - 1) / (2.0 * sqrt(2.0)));
+  const float step = size > 1 ? (float)((limit + limit) / (float)(size - 1)) : 0.0f;
+  double sum = 0.0;
+  for (int i = 0; i < size; i++) {
+    const double x = i < size / 2 ? -limit + (double)step * i : limit - (double)step * (size - 1 - i);
+    const float scaled = (float)x / (float)sigma;
+    weights[i] = (float)exp(-(double)(scaled * scaled));
+    sum += weights[i];
+  }
+  for (int i = 0; i < size; i++) weights[i] = (float)(weights[i] / sum);
+}
+
+inline Convolution gaussian_blur(const double* args) {
+  Convolution c;
+  c.w = (int)args[0];
+  c.h = (int)args[1];
+  const double sigma_x = args[2] == args[2] ? args[2] : 0.15 * c.w + 0.35;
+  const double sigma_y = args[3] == args[3] ? args[3] : 0.15 * c.h + 0.35;
+  gaussian_weights(c.w, sigma_x, c.x);
+  gaussian_weights(c.h, sigma_y, c.y);
+  return c;
+}
+
+}}  // namespace
+#endif

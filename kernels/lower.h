@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "half.h"
 #include "step.h"
 #include "view.h"
 
@@ -41,10 +42,12 @@ inline int kernel_of(const Call& call) {
     AE_LUMA_OPS(AE_CASE)
     AE_HISTOGRAM_OPS(AE_CASE) return KERNEL_statistics;
     AE_PIXEL_OPS(AE_CASE) return KERNEL_pixels;
-    AE_STENCIL_OPS(AE_CASE) return KERNEL_stencils;
-    AE_REGION_OPS(AE_CASE) return KERNEL_regions;
-    AE_GEOMETRY_OPS(AE_CASE) return KERNEL_gathers;
-    AE_MIX_OPS(AE_CASE) return KERNEL_finish;
+    AE_WINDOW_OPS(AE_CASE) return KERNEL_stencils;
+    AE_CONVOLUTION_OPS(AE_CASE) return KERNEL_convolutions;
+    AE_CHAIN_OPS(AE_CASE) return KERNEL_chains;
+    AE_RECTANGLE_OPS(AE_CASE) return KERNEL_regions;
+    AE_MAP_OPS(AE_CASE) return KERNEL_gathers;
+    AE_PATCH_OPS(AE_CASE) return KERNEL_finish;
 #undef AE_CASE
   }
   return -1;
@@ -92,7 +95,9 @@ class Lowering {
   int row_ = 0, wave_ = 0, open_table_ = -1;
   View image_ = {};
   bool pending_ = false;
-  i64 buffers_[2] = {};  // bytes
+  View origin_ = {};     // of its chain
+  View sum_ = {};
+  i64 buffers_[4] = {};  // bytes
 
   void lower_row(const Call* calls) {
     const size_t first_step = steps_.size();
@@ -100,20 +105,23 @@ class Lowering {
     wave_ = 1;  // 0 makes the taps
     open_table_ = -1;
     pending_ = false;
-    buffers_[0] = buffers_[1] = 0;
+    for (i64& bytes : buffers_) bytes = 0;
     for (int i = 0; i < job_.slots; i++)
       if (calls[i].op >= 0 && calls[i].position <= job_.finish_position) lower_call(calls[i]);
     for (size_t i = first_step; i < steps_.size(); i++) {
       place(steps_[i].in);
       place(steps_[i].out);
+      place(steps_[i].sum);
     }
     place(image_);
-    scratch_ += buffers_[0] + buffers_[1];
+    for (const i64 bytes : buffers_) scratch_ += bytes;
     add_finish(calls);
   }
 
   void place(View& v) const {
-    if (v.buffer) v.data += scratch_ + (v.buffer == 2 ? buffers_[0] : 0);
+    if (!v.buffer) return;
+    v.data += scratch_;
+    for (int before = 1; before < v.buffer; before++) v.data += buffers_[before - 1];
   }
 
   void lower_call(const Call& call) {
@@ -122,6 +130,8 @@ class Lowering {
     if (kernel == KERNEL_tables) return add_table(call);
     if (kernel == KERNEL_statistics) return add_statistics(call);
     if (kernel == KERNEL_gathers) return add_geometry(geometry_of(call, image_.h, image_.w));
+    if (kernel == KERNEL_chains) return add_chain(call);
+    if (kernel == KERNEL_convolutions) return add_convolution(convolution(call));
     if (kernel == KERNEL_pixels && job_.channels == 1) return;  // one channel is left as it is
     Step& s = add_write(kernel, image_.h, image_.w);
     s.call = keep(call);
@@ -171,15 +181,44 @@ class Lowering {
   // A step that reads the image through its pending table and writes h x w planes, which become the image.
   Step& add_write(int kernel, int h, int w) {
     Step& s = add(kernel);
-    const int buffer = image_.buffer == 1 ? 2 : 1;
-    s.out = {0, (i64)h * w, w, 1, h, w, buffer};
+    s.out = planes(h, w, image_.buffer == 1 ? 2 : 1, 1);
+    show(s.out);
+    return s;
+  }
+
+  View planes(int h, int w, int buffer, int element_bytes) {
     i64& bytes = buffers_[buffer - 1];
-    bytes = std::max(bytes, padded((i64)job_.channels * h * w));
-    image_ = s.out;
+    bytes = std::max(bytes, padded((i64)job_.channels * h * w * element_bytes));
+    return {0, (i64)h * w, w, 1, h, w, buffer};
+  }
+
+  // The row's image is what a step of this wave has written.
+  void show(const View& written) {
+    image_ = written;
     pending_ = false;
     open_table_ = -1;
     wave_++;
-    return s;
+  }
+
+  void add_convolution(const Convolution& c) {
+    Step& s = add_write(KERNEL_convolutions, image_.h, image_.w);
+    s.taps = {(i64)host_taps_.size(), NEAREST, c.w, c.h, 0};
+    for (int i = 0; i < c.w; i++) host_taps_.push_back((int)bits_of(c.x[i]));
+    for (int i = 0; i < c.h; i++) host_taps_.push_back((int)bits_of(c.y[i]));
+  }
+
+  void add_chain(const Call& call) {
+    const int at = (int)call.args[1], kept = keep(call);
+    if (at == CHAIN_BEGIN) {
+      origin_ = planes(image_.h, image_.w, 3, 1);
+      sum_ = planes(image_.h, image_.w, 4, sizeof(float));
+    }
+    Step& s = at == CHAIN_END ? add_write(KERNEL_chains, image_.h, image_.w) : add(KERNEL_chains);
+    s.call = kept;
+    s.sum = sum_;
+    if (at == CHAIN_END) return;
+    s.out = origin_;
+    show(origin_);
   }
 
   void add_geometry(const Geometry& g) {

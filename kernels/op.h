@@ -1,12 +1,14 @@
 // One call of a program row, and the signature of an op's C++ function, by what it reads:
-//   CHANNEL   u8  name(u8 v, const double* args)                      a table entry
-//   PIXEL     Rgb name(Rgb p, const double* args)                     three channels
-//   HISTOGRAM u8  name(u8 v, const Stats& of_channel, const double*)  a table entry
-//   LUMA      u8  name(u8 v, const Stats& of_luma, const double*)     a table entry
-//   STENCIL   u8  name(const Window&, const double* args)             3x3 neighbours
-//   GEOMETRY  Geometry name(const double* args, int h, int w)         host only: the coordinate map
-//   REGION    Region name(const double* args)                         a rectangle
-//   MIX       float name(float own, float partner, const double*)     after normalisation
+//   CHANNEL     u8  name(u8 v, int channel, const double* args)          a table entry
+//   PIXEL       Rgb name(Rgb p, const double* args)                      three channels
+//   HISTOGRAM   u8  name(u8 v, const Stats& of_channel, const double*)   a table entry
+//   LUMA        u8  name(u8 v, const Stats& of_luma, const double*)      a table entry
+//   WINDOW      u8  name(const Window&, const double* args)              3x3 neighbours
+//   CONVOLUTION Convolution name(const double* args)                     host only: a separable kernel
+//   MAP         Geometry name(const double* args, int h, int w)          host only: the coordinate map
+//   RECTANGLE   Region name(const double* args)                          a rectangle
+//   PATCH       Patch name(const double* args, int i, int h, int w)      after normalisation: the i-th patch of a mix
+//   CHAIN       float name(float sum, u8 v, const double* args)          a sum of versions of the image
 // `registry.inc`, generated from augengine/ops, holds their codes and lists.
 #pragma once
 #include "platform.h"
@@ -39,9 +41,26 @@ struct Window {
   bool inside;  // false on the outermost frame, where only the centre is valid
 };
 
+enum : int { MAX_KERNEL = 255, MAX_PATCHES = 4 };
+
+struct Convolution {  // the weight of tap (i, j) is x[i] * y[j], rounded to float32
+  int w, h;           // odd; the centre lies in the middle
+  float x[MAX_KERNEL], y[MAX_KERNEL];
+};
+
 struct Region {
   int top, left, height, width;
   float value[3];
+  bool noise;  // normal draws of `key` in place of the value
+  u32 key[2];
+};
+
+// Part of a mix: inside the rectangle stands `source` at (x + dx, y + dy), blended with own if `blends`.
+struct Patch {
+  int source;  // a row of the batch, or -1 for the sample's own
+  int top, left, height, width, dy, dx;
+  bool blends;
+  float own, other;  // the weights of a blend: other * source + own * own
 };
 
 }}  // namespace

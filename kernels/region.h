@@ -1,15 +1,65 @@
-// Region ops.
+// Region ops, and the normal noise that one of them writes.
 #pragma once
 #include "op.h"
+#include "philox.h"
 
 namespace ae { namespace AE_ISA {
 
 AE_FN Region erase(const double* a) {
-  return {(int)a[0], (int)a[1], (int)a[2], (int)a[3], {(float)a[4], (float)a[5], (float)a[6]}};
+  return {(int)a[0], (int)a[1], (int)a[2], (int)a[3], {(float)a[4], (float)a[5], (float)a[6]}, false, {0, 0}};
+}
+
+AE_FN Region erase_noise(const double* a) {
+  return {(int)a[0], (int)a[1], (int)a[2], (int)a[3], {0, 0, 0}, true, {(u32)a[4], (u32)a[5]}};
 }
 
 AE_FN bool contains(const Region& r, int x, int y) {
   return x >= r.left && x < r.left + r.width && y >= r.top && y < r.top + r.height;
+}
+
+// ln(v) for normal v > 0 from basic arithmetic, so that every device gives the same bits; good to 1e-13.
+AE_FN double natural_log(double v) {
+  union { double d; u64 u; } bits;
+  bits.d = v;
+  int exponent = (int)(bits.u >> 52) - 1022;
+  bits.u = (bits.u & 0x000fffffffffffffull) | 0x3fe0000000000000ull;  // in [0.5, 1)
+  if (bits.d < 0.70710678118654752) { bits.d *= 2.0; exponent--; }
+  const double s = (bits.d - 1.0) / (bits.d + 1.0), t = s * s;
+  double series = 0.0;
+  for (int odd = 17; odd >= 1; odd -= 2) series = series * t + 1.0 / odd;
+  return 2.0 * s * series + exponent * 0.69314718055994531;
+}
+
+// The inverse of the normal distribution: AS 241's PPND7 (Wichura 1988), about 7 digits.
+AE_FN double normal_quantile(double p) {
+  const double q = p - 0.5;
+  if (q >= -0.425 && q <= 0.425) {
+    const double r = 0.180625 - q * q;
+    return q * (((59.109374720 * r + 159.29113202) * r + 50.434271938) * r + 3.3871327179) /
+           (((67.187563600 * r + 78.757757664) * r + 17.895169469) * r + 1.0);
+  }
+  double r = sqrt(-natural_log(q < 0.0 ? p : 1.0 - p));
+  double z;
+  if (r <= 5.0) {
+    r -= 1.6;
+    z = (((0.17023821103 * r + 1.3067284816) * r + 2.7568153900) * r + 1.4234372777) /
+        ((0.12021132975 * r + 0.73700164250) * r + 1.0);
+  } else {
+    r -= 5.0;
+    z = (((0.017337203997 * r + 0.42868294337) * r + 3.0812263860) * r + 6.6579051150) /
+        ((0.012258202635 * r + 0.24197894225) * r + 1.0);
+  }
+  return q < 0.0 ? -z : z;
+}
+
+AE_FN float normal_noise(const u32* key, int x, int y, int channel) {
+  Stream s = {{key[0], key[1]}, {(u32)x, (u32)y, (u32)channel, 0u}, {}, 0};
+  return (float)normal_quantile(((double)draw(s) + 0.5) / 4294967296.0);
+}
+
+// What stands at (x, y) of a channel inside the rectangle.
+AE_FN float value_in(const Region& r, int channel, int x, int y) {
+  return r.noise ? normal_noise(r.key, x, y, channel) : r.value[channel];
 }
 
 }}  // namespace

@@ -11,7 +11,7 @@
 namespace ae { namespace AE_ISA {
 
 // The kernels in the order in which one wave launches them; `finish` ends the batch.
-#define AE_KERNELS(X) X(taps) X(statistics) X(tables) X(pixels) X(stencils) X(regions) X(gathers) X(resample) X(finish)
+#define AE_KERNELS(X) X(taps) X(statistics) X(tables) X(pixels) X(stencils) X(convolutions) X(chains) X(regions) X(gathers) X(resample) X(finish)
 enum KernelCode : int {
 #define AE_CODE(name) KERNEL_##name,
   AE_KERNELS(AE_CODE)
@@ -24,7 +24,7 @@ struct View {  // byte (c, y, x) lies at data + c * stride_c + y * stride_y + x 
   i64 data;    // an address, or an offset in the batch's scratch
   i64 stride_c, stride_y, stride_x;
   int h, w;
-  int buffer;  // 0: an address; 1, 2: which of the row's two buffers in the scratch
+  int buffer;  // 0: an address; else one of the row's buffers in the scratch: 1 and 2 in turns, 3 and 4 of a chain
 };
 
 // One axis of a resize: `out` first indices, then `width` coefficients for each output; unused ones are 0.
@@ -42,7 +42,8 @@ struct Step {
   int of_luma;           // statistics, tables
   i64 histograms;        // statistics, tables: [3][256] counts, or -1 for none
   int along_x;           // resample
-  Taps taps;             // taps, resample
+  Taps taps;             // taps, resample; convolutions: where its float weights lie, first those of x (`in` of them)
+  View sum;              // chains: float32 planes
   Geometry geometry;     // gathers
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <utility>
 
+#include "geometry_ops.h"
 #include "step.h"
 
 namespace ae { namespace AE_ISA {

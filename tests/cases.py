@@ -13,6 +13,10 @@ NUMBERS_OF_SIZE = {
     "h": lambda h, w: (0, h - h // 2),
     "w": lambda h, w: (w - w // 3, w),
     "partner": lambda h, w: (0,),
+    "kernel_size": lambda h, w: (1, 3, (5, 3), 23),
+    "boundary": lambda h, w: ((w // 2, h // 3), (0, 0), (w, h)),
+    "corners": lambda h, w: (0,),
+    "padding": lambda h, w: (0, 3, (0, 2 * h, w, 1), (5, 0, 0, 2 * w + 3)),
 }
 
 
@@ -21,6 +25,8 @@ def values_of(param, h, w):
         return NUMBERS_OF_SIZE[param.name](h, w)
     if param.type == "choice":
         return param.choices
+    if param.type == "bool":
+        return (False, True)
     if param.name == "fill":
         return (0, (9, 200, 255))
     bounds = [v for v in (param.low, param.high) if abs(v) < 1e5]
@@ -47,6 +53,8 @@ def identity_case(op):
         return None
     case = {}
     for p in op.params:
+        if p.optional:
+            continue
         value = p.identity if p.identity is not None else p.default
         case[p.name] = value if value is not None else p.low
     return case
@@ -57,4 +65,8 @@ def outside(param):
     values = [v for v in (param.low - 1, param.high + 1) if abs(v) < 1e9]
     if param.type == "choice":
         return ["lanczos4", 3]
+    if param.type == "bool":
+        return [1, "yes"]
+    if param.odd:
+        return [2, param.low - 1, param.high + 2, 2.5, "wide"]
     return [*values, float("nan"), float("inf"), "wide", True]

@@ -73,9 +73,9 @@ def sample_call(v, s, size):
     if not s.passes(v[0]):
         return [], size
     args = []
-    for i in range(int(v[2])):
-        low, high = v[3 + 2 * i : 5 + 2 * i]
-        args.append(low if low == high else s.uniform(low, high))
+    for i in range(int(v[3])):
+        low, high = v[4 + 2 * i : 6 + 2 * i]
+        args.append(low if low == high or math.isnan(low) else s.uniform(low, high))
     return [(op_coded(int(v[1])).name, args)], size
 
 
@@ -137,7 +137,7 @@ def sample_erase(v, s, size):
         h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if h < size[0] and w < size[1]:
             top = s.below(size[0] - h + 1)
-            return [("erase", [top, s.below(size[1] - w + 1), h, w, *v[5:8]])], size
+            return [("erase", [top, s.below(size[1] - w + 1), h, w, *v[7:10]])], size
     return [], size
 
 

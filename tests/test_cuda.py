@@ -42,7 +42,7 @@ def assert_equals_cpu(gpu, run, images):
         assert got.stride() == want.stride()
 
 
-@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
+@pytest.mark.parametrize("op", [op for op in OPS.values() if op.kind != "chain"], ids=lambda op: op.name)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_op_equals_cpu(gpu, op, channels):
     for h, w in SHAPES:

@@ -9,7 +9,7 @@ from pictures import SHAPES, gradient, noise, pictures
 from augengine import _native, functional
 from augengine.ops import OPS
 
-IMAGE_OPS = [op for op in OPS.values() if op.kind != "mix"]
+IMAGE_OPS = [op for op in OPS.values() if op.kind != "chain" and not op.output_units]
 EVERY_OP = pytest.mark.parametrize("op", IMAGE_OPS, ids=lambda op: op.name)
 
 
@@ -33,6 +33,16 @@ def expected(op, image, params):
     )
 
 
+def assert_equal(op, image, params):
+    got, want = run(op, image, params), expected(op, image, params)
+    differ = (got != want).sum()
+    off = (got.int() - want.int()).abs().max()
+    allowed = op.off_by_one > 0 and off <= 1 and differ <= max(4, op.off_by_one * want.numel())
+    assert differ == 0 or allowed, (
+        f"{op.name}({params}) on {tuple(image.shape)}: {differ} of {want.numel()} values differ, by up to {off}"
+    )
+
+
 @EVERY_OP
 @pytest.mark.parametrize("isa", _native.isas(), indirect=True)
 @pytest.mark.parametrize("channels", [1, 3])
@@ -40,17 +50,14 @@ def test_equals_pillow_to_the_bit(op, isa, channels):
     for h, w in SHAPES:
         for image in pictures(h, w, channels):
             for params in cases(op, h, w, most=30):
-                got, want = run(op, image, params), expected(op, image, params)
-                assert torch.equal(got, want), (
-                    f"{op.name}({params}) on {channels}x{h}x{w}: {(got != want).sum()} of {want.numel()} values differ"
-                )
+                assert_equal(op, image, params)
 
 
 @EVERY_OP
 def test_equals_pillow_on_a_large_image(op):
     image = gradient(400, 500) // 2 + noise(400, 500) // 4
     for params in cases(op, 400, 500, most=8):
-        assert torch.equal(run(op, image, params), expected(op, image, params)), params
+        assert_equal(op, image, params)
 
 
 @pytest.mark.parametrize("op", [op for op in IMAGE_OPS if identity_case(op)], ids=lambda op: op.name)

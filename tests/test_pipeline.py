@@ -276,8 +276,11 @@ def test_bad_pipeline_text_names_the_place(case):
 
 
 def test_program_from_a_stranger_is_refused_and_never_crashes():
-    pipe, image = ae.Pipeline(ae.RandomResizedCrop(8), ae.Normalize(0, 1), ae.Mixup()), noise(20, 20)[None]
-    text = pipe.sample([0], size=(20, 20)).to_json()
+    pipe, images = (
+        ae.Pipeline(ae.RandomResizedCrop(8), ae.Normalize(0, 1), ae.Mixup()),
+        torch.stack([noise(20, 20)] * 2),
+    )
+    text = pipe.sample([0, 1], size=(20, 20)).to_json()
     with pytest.raises(ValueError, match=r"row 0, call 0: .*adjust_brightness"):
         ae.Program.from_json(text.replace("resized_crop", "adjust_brightnes"))
     for broken in (
@@ -291,9 +294,9 @@ def test_program_from_a_stranger_is_refused_and_never_crashes():
     with pytest.raises(ValueError, match="row 0, call 0: got 7"):
         ae.Program.from_json('{"version": 1, "rows": [[7]], "sizes": [[1, 2]]}')
     with pytest.raises(ValueError, match="reaches outside"):
-        pipe.run(image, ae.Program.from_json(text.replace('"top": ', '"top": 3')))
+        pipe.run(images, ae.Program.from_json(text.replace('"top": ', '"top": 3')))
     with pytest.raises(ValueError, match="mixes with row 9"):
-        pipe.run(image, ae.Program.from_json(text.replace('"partner": 0', '"partner": 9')))
+        pipe.run(images, ae.Program.from_json(text.replace('"partner": 0', '"partner": 9')))
 
 
 def program_of(rows, sizes):

@@ -1,12 +1,11 @@
 """The CPU backend: the compiled pass of ``kernels/cpu_pass.cpp``, on as many threads as torch uses."""
 
-import numpy as np
 import torch
 
 from augengine import _native
 from augengine.backends.images import Images
 from augengine.plan import Plan
-from augengine.sampling import CALL, Program
+from augengine.sampling import Program
 
 DTYPES = {torch.uint8: 0, torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
 
@@ -18,12 +17,10 @@ class CpuBackend:
         """See `Backend.run`."""
         h, w = plan.out_size
         out = empty_batch((len(images), plan.channels, h, w), plan.dtype, plan.memory_format)
-        calls = np.ascontiguousarray(program.calls)
-        slots = calls.shape[1]
         _native.run(
             images.table,
-            calls.view(np.uint8).reshape(len(images), slots * CALL.itemsize),
-            slots,
+            program.raw(),
+            program.calls.shape[1],
             plan.channels,
             plan.finish_position,
             plan.pillow13,

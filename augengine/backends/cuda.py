@@ -15,7 +15,7 @@ from augengine.backends.cpu import DTYPES
 from augengine.backends.images import Images
 from augengine.backends.nvrtc import KERNELS, compile_kernels, cuda_core
 from augengine.plan import Plan
-from augengine.sampling import CALL, Program
+from augengine.sampling import Program
 
 THREADS = 256  # BLOCK_THREADS of kernels/step.h
 Launch = tuple[str, int, int, int]  # kernel, first step, count of steps, blocks
@@ -62,12 +62,10 @@ class CudaBackend:
         )
         if out.numel() == 0:
             return out
-        calls = np.ascontiguousarray(program.calls)
-        slots = calls.shape[1]
         head, size, zeros, launches = _native.lower(
             images.table,
-            calls.view(np.uint8).reshape(len(images), slots * CALL.itemsize),
-            slots,
+            program.raw(),
+            program.calls.shape[1],
             plan.channels,
             plan.finish_position,
             plan.pillow13,

@@ -13,7 +13,19 @@ from typing import Any, TypedDict
 import augengine
 from augengine.ops.header import registry_header
 
-KERNELS = ("taps", "statistics", "tables", "pixels", "stencils", "regions", "gathers", "resample", "finish")
+KERNELS = (
+    "taps",
+    "statistics",
+    "tables",
+    "pixels",
+    "stencils",
+    "convolutions",
+    "chains",
+    "regions",
+    "gathers",
+    "resample",
+    "finish",
+)
 INCLUDE = re.compile(r'^\s*#include "([^"]+)"')
 # Pillow multiplies, then adds: a contracted multiply-add changes truncated pixels.
 OPTIONS = {"std": "c++17", "fma": False}

@@ -1,20 +1,23 @@
 """The C++ side of the registry: op codes and the lists of ops by the signature of their function."""
 
 from hashlib import sha256
+from typing import get_args
 
 from augengine.ops import OPS, max_width
+from augengine.ops.registry import Reads
 
-SIGNATURES = ("CHANNEL", "PIXEL", "HISTOGRAM", "LUMA", "STENCIL", "GEOMETRY", "REGION", "MIX")
+SIGNATURES = [reads.upper() for reads in get_args(Reads)]
 
 
 def registry_header() -> str:
     """The text of ``registry.inc``, which the build writes and the CUDA backend compiles at run time."""
     groups: dict[str, list[str]] = {signature: [] for signature in SIGNATURES}
     for op in OPS.values():
-        signature = op.reads if op.kind in ("pointwise", "stats") else op.kind
-        groups[signature.upper()].append(op.name)
+        groups[op.reads.upper()].append(op.name)
     lines = ["// Generated from augengine/ops.", f"#define AE_MAX_ARGS {max_width()}"]
     lines += ["enum OpCode : int { " + ", ".join(f"OP_{op.name} = {op.code}" for op in OPS.values()) + " };"]
+    partners = ", ".join(str(sum(p.width for p in op.params if p.name == "partner")) for op in OPS.values())
+    lines += [f"constexpr int PARTNERS[] = {{{partners}}};  // of each op: its first arguments are rows of the batch"]
     lines += [f"#define AE_{group}_OPS(X) " + " ".join(f"X({name})" for name in ops) for group, ops in groups.items()]
     digest = sha256("\n".join(lines).encode()).hexdigest()[:16]
     return "\n".join([*lines, f'#define AE_REGISTRY_HASH "{digest}"']) + "\n"

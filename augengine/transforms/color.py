@@ -61,15 +61,72 @@ class RandomEqualize(Transform):
 
 
 @dataclass(frozen=True)
-class RandomAdjustSharpness(Transform):
-    """With probability `p` blends with the smoothed image: 0 is smooth, 1 unchanged, 2 sharper."""
+class RandomAutocontrast(Transform):
+    """Stretches each channel to 0..255 with probability `p`."""
 
-    sharpness_factor: float
     p: float = 0.5
 
     def _check(self) -> None:
         self._check_probability()
-        op_named("adjust_sharpness").params[0].encode("RandomAdjustSharpness", self.sharpness_factor)
 
     def spec(self) -> Spec:
-        return call("adjust_sharpness", self.p, self.sharpness_factor)
+        return call("autocontrast", self.p)
+
+
+@dataclass(frozen=True)
+class RandomInvert(Transform):
+    """Inverts the values with probability `p`: v -> 255 - v."""
+
+    p: float = 0.5
+
+    def _check(self) -> None:
+        self._check_probability()
+
+    def spec(self) -> Spec:
+        return call("invert", self.p)
+
+
+@dataclass(frozen=True)
+class RandomPosterize(Transform):
+    """Keeps the `bits` (0 to 8) highest bits of each value with probability `p`."""
+
+    bits: int
+    p: float = 0.5
+
+    def _check(self) -> None:
+        self._check_probability()
+        op_named("posterize").params[0].encode("RandomPosterize", self.bits)
+
+    def spec(self) -> Spec:
+        return call("posterize", self.p, self.bits)
+
+
+@dataclass(frozen=True)
+class RandomSolarize(Transform):
+    """Inverts the values of `threshold` and more with probability `p`."""
+
+    threshold: float
+    p: float = 0.5
+
+    def _check(self) -> None:
+        self._check_probability()
+        op_named("solarize").params[0].encode("RandomSolarize", self.threshold)
+
+    def spec(self) -> Spec:
+        return call("solarize", self.p, self.threshold)
+
+
+@dataclass(frozen=True)
+class RandomGrayscale(Transform):
+    """Replaces the colours by their luma with probability `p`, in a row as `adjust_saturation` with factor 0.
+
+    The image keeps its channels; one channel is left as it is.
+    """
+
+    p: float = 0.1
+
+    def _check(self) -> None:
+        self._check_probability()
+
+    def spec(self) -> Spec:
+        return call("adjust_saturation", self.p, 0.0)

@@ -1,10 +1,10 @@
-"""Normalize, and the transforms that may stand behind it: erasing and mixing."""
+"""Normalize, and the erasing that may stand behind it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from augengine.ops import op_named
+from augengine.ops import MAX_SIDE, op_named
 from augengine.sampling import Spec
 from augengine.transforms.transform import Stage, Transform, is_number
 
@@ -36,49 +36,73 @@ class Normalize(Transform):
         return None
 
 
+FILLS = ("constant", "random_channel", "random")  # in the order of EraseFill in kernels/sample_finish.h
+ASPECTS = ("log-uniform", "uniform")
+
+
 @dataclass(frozen=True)
 class RandomErasing(Transform):
     """With probability `p` writes `value` into a random rectangle (Random Erasing, arXiv 1708.04896).
 
-    `scale` is the range of its area as a fraction, `ratio` that of height over width, log-uniform; ten tries, as
-    torchvision. `value` (a number, or one a channel) is a byte; behind Normalize or a mix, it is in output units.
+    `scale` is the range of its area as a fraction, `ratio` that of height over width: log-uniform as in torchvision,
+    or `aspect="uniform"` as in the paper; ten tries. `value` is a number, or one a channel, or a normal draw (mean 0,
+    standard deviation 1): "random" one a value, as torchvision, "random_channel" one a channel. A number is a byte;
+    behind Normalize or a mix it is in output units, and only there can the normal draws stand.
     """
 
     p: float = 0.5
     scale: Sequence[float] = (0.02, 0.33)
     ratio: Sequence[float] = (0.3, 3.3)
-    value: float | Sequence[float] = 0.0
-    stage: ClassVar[Stage] = "finish"
+    value: float | Sequence[float] | str = 0.0
+    aspect: str = "log-uniform"
+    _stage: ClassVar[Stage] = "finish"
 
     def _check(self) -> None:
         self._check_probability()
         self._check_range("scale", "a range (low, high) of area fractions within [0, 1]", least=0.0, most=1.0)
         self._check_range("ratio", "a range (low, high) of aspect ratios above 0", above=0.0)
-        if isinstance(self.value, str):
-            raise self._fail("value", "a number, or one a channel")
-        self._set("value", tuple(op_named("erase").params[4].encode("RandomErasing", self.value)))
+        self._check_choice("aspect", ASPECTS)
+        if not isinstance(self.value, str):
+            self._set("value", tuple(op_named("erase").params[4].encode("RandomErasing", self.value)))
+        elif self.value not in FILLS[1:]:
+            raise self._fail("value", f"a number, one a channel, {' or '.join(FILLS[1:])}")
+
+    @property
+    def output_units(self) -> bool:
+        return isinstance(self.value, str)
 
     def spec(self) -> Spec:
-        values = (self.p, *self.scale, *self.ratio, *self.value)  # type: ignore[misc]
-        return Spec("erase", values, ("erase",))
+        fill, value = (self.value, (0.0,) * 3) if isinstance(self.value, str) else ("constant", self.value)
+        choices = (ASPECTS.index(self.aspect), FILLS.index(fill))
+        values = (self.p, *self.scale, *self.ratio, *choices, *value)  # type: ignore[misc]
+        return Spec("erase", values, ("erase_noise" if fill == "random" else "erase",))
 
 
 @dataclass(frozen=True)
-class Mixup(Transform):
-    """With probability `p` blends each sample with a partner: lam ~ Beta(alpha, alpha), drawn for every sample.
+class Cutout(Transform):
+    """With probability `p` writes `value` into `holes` squares of side `length` (Cutout, arXiv 1708.04552).
 
-    The partner comes from the same group of 64 consecutive samples: a random cycle through the group. Targets mix
-    alike and come out as (B, num_classes) float32 (mixup, arXiv 1710.09412). Normalize, if any, stands before it.
+    A square's centre is uniform in the image, and the border cuts it; with `inside` it lies wholly in the image. An
+    odd side is `length` too: it reaches length // 2 up and left of its centre. `value` as in RandomErasing.
     """
 
-    alpha: float = 1.0
+    length: int
+    holes: int = 1
+    inside: bool = False
+    value: float | Sequence[float] = 0.0
     p: float = 1.0
-    stage: ClassVar[Stage] = "mix"
+    _stage: ClassVar[Stage] = "finish"
 
     def _check(self) -> None:
+        for name in ("length", "holes"):
+            value, most = getattr(self, name), MAX_SIDE if name == "length" else 64
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
+                raise self._fail(name, f"a whole number in [1, {most}]")
+        if not isinstance(self.inside, bool):
+            raise self._fail("inside", "True or False")
+        self._set("value", tuple(op_named("erase").params[4].encode("Cutout", self.value)))
         self._check_probability()
-        if not is_number(self.alpha) or self.alpha <= 0:
-            raise self._fail("alpha", "a number above 0")
 
     def spec(self) -> Spec:
-        return Spec("mixup", (self.p, self.alpha), ("mixup",))
+        values = (self.p, self.holes, self.length, self.inside, *self.value)  # type: ignore[misc]
+        return Spec("cutout", values, ("erase",), slots=self.holes)

@@ -1,11 +1,12 @@
-"""Transforms that move pixels."""
+"""Transforms that move pixels and keep the size."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from augengine.ops import AFFINE_INTERPOLATIONS, INTERPOLATIONS, MAX_SIDE, op_named
+from augengine.ops import AFFINE_INTERPOLATIONS
 from augengine.sampling import Spec
-from augengine.transforms.transform import Size, Transform, call, call_with, is_number
+from augengine.transforms.transform import NONE, Transform, call, call_with, is_number
 
 
 @dataclass(frozen=True)
@@ -36,119 +37,110 @@ class RandomVerticalFlip(Transform):
 
 @dataclass(frozen=True)
 class RandomRotation(Transform):
-    """Rotates about the centre by an angle uniform in `degrees` (a range, or d for (-d, d)), keeping the size.
+    """Rotates by an angle uniform in `degrees` (a range, or d for (-d, d)), counter-clockwise for positive angles.
 
-    Counter-clockwise for positive angles; what comes from outside is `fill` (a byte, or one a channel). Pixels are
-    those of PIL.Image.rotate for `interpolation` nearest, bilinear or bicubic.
+    About `center` (x, y), by default the middle; keeping the size, or with `expand` holding the whole image (then a
+    Resize or crop must follow to give a batch one size). What comes from outside is `fill` (a byte, or one a
+    channel). Pixels are those of PIL.Image.rotate for `interpolation` nearest, bilinear or bicubic.
     """
 
     degrees: float | Sequence[float]
     interpolation: str = "nearest"
-    fill: int | Sequence[int] = field(default=0, kw_only=True)
+    expand: bool = False
+    center: Sequence[float] | None = None
+    fill: int | Sequence[int] | None = 0
 
     def _check(self) -> None:
-        if is_number(self.degrees):
-            if self.degrees < 0:  # type: ignore[operator]
-                raise self._fail("degrees", "a number of degrees, 0 or more, or a range (low, high)")
-            self._set("degrees", (-self.degrees, self.degrees))  # type: ignore[operator]
-        self._check_range("degrees", "a number of degrees or a range (low, high)", least=-1e6, most=1e6)
+        self._check_angles("degrees", 1e6)
         self._check_interpolation(AFFINE_INTERPOLATIONS)
-        fill = tuple(op_named("rotate").params[2].encode("RandomRotation", self.fill))
-        self._set("fill", tuple(int(v) for v in fill))
+        if not isinstance(self.expand, bool):
+            raise self._fail("expand", "True or False")
+        self._check_point()
+        self._check_bytes()
 
     def spec(self) -> Spec:
-        low, high = self.degrees  # type: ignore[misc]
-        constants = (AFFINE_INTERPOLATIONS.index(self.interpolation), *self.fill)  # type: ignore[misc]
-        return call_with("rotate", [(low, high), *((v, v) for v in constants)])
+        center = [NONE, NONE] if self.center is None else [(v, v) for v in self.center]
+        code = AFFINE_INTERPOLATIONS.index(self.interpolation)
+        fill = [(v, v) for v in self.fill]  # type: ignore[union-attr]
+        ranges = [self.degrees, (code, code), (self.expand, self.expand), *center, *fill]
+        return call_with("rotate", ranges, resizes=self.expand)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
-class RandomResizedCrop(Transform):
-    """Cuts a rectangle of random area and aspect ratio and resamples it to `size` with antialiasing.
+class RandomAffine(Transform):
+    """Rotates, moves, scales and shears at once, each by a uniform draw; the size stays. Follows torchvision.
 
-    `scale` is the range of the area as a fraction of the image's, `ratio` that of width over height, drawn
-    log-uniformly; ten tries, then the largest central rectangle of an allowed ratio. Follows torchvision.
+    `degrees` is the range of the angle (d: (-d, d)), clockwise for positive angles; `translate` the largest shift
+    (x, y) as a fraction of width and height, in whole pixels; `scale` the range of the factor; `shear` the range of
+    degrees along x, or of x and y (four numbers). About `center` (x, y), by default the middle; outside is `fill`.
     """
 
-    size: int | Sequence[int]
-    scale: Sequence[float] = (0.08, 1.0)
-    ratio: Sequence[float] = (3.0 / 4.0, 4.0 / 3.0)
-    interpolation: str = "bilinear"
+    degrees: float | Sequence[float]
+    translate: Sequence[float] | None = None
+    scale: Sequence[float] | None = None
+    shear: float | Sequence[float] | None = None
+    interpolation: str = "nearest"
+    fill: int | Sequence[int] | None = 0
+    center: Sequence[float] | None = None
 
     def _check(self) -> None:
-        self._check_size()
-        self._check_range("scale", "a range (low, high) of area fractions above 0", above=0.0)
-        self._check_range("ratio", "a range (low, high) of aspect ratios above 0", above=0.0)
-        self._check_interpolation(INTERPOLATIONS)
+        self._check_angles("degrees", 1e6)
+        if self.translate is not None:
+            moves = self.translate
+            if (
+                not isinstance(moves, Sequence)
+                or len(moves) != 2
+                or not all(is_number(v) and 0 <= v <= 1 for v in moves)
+            ):
+                raise self._fail("translate", "None or two fractions (of width, of height) in [0, 1]")
+        if self.scale is not None:
+            self._check_range("scale", "None or a range (low, high) of factors in [0.001, 1000]", least=1e-3, most=1e3)
+        if isinstance(self.shear, Sequence) and len(self.shear) == 4:
+            low_x, high_x, low_y, high_y = self.shear
+            good = all(is_number(v) and abs(v) <= 89 for v in self.shear) and low_x <= high_x and low_y <= high_y
+            if not good:
+                raise self._fail(
+                    "shear", "None, a number of degrees, or ranges (low, high) of x, or of x and y, up to 89"
+                )
+        elif self.shear is not None:
+            self._check_angles("shear", 89.0)
+        self._check_interpolation(AFFINE_INTERPOLATIONS)
+        self._check_bytes()
+        self._check_point()
 
     def spec(self) -> Spec:
-        filter_code = INTERPOLATIONS.index(self.interpolation)
-        values = (*self.fixed_size(), filter_code, *self.scale, *self.ratio)
-        return Spec("resized_crop", values, ("resized_crop",))
-
-    def out_size(self, size: Size) -> Size:
-        return self.fixed_size()
-
-    def fixed_size(self) -> Size:
-        return self.size  # type: ignore[return-value]
+        shear = tuple(self.shear or (0.0, 0.0))  # type: ignore[arg-type]
+        values = (
+            *self.degrees,  # type: ignore[misc]
+            *(self.translate or (0.0, 0.0)),
+            *(self.scale or (1.0, 1.0)),
+            *(shear if len(shear) == 4 else (*shear, 0.0, 0.0)),
+            AFFINE_INTERPOLATIONS.index(self.interpolation),
+            *self.fill,
+            *(self.center or (math.nan, math.nan)),
+        )
+        return Spec("affine", values, ("affine",))
 
 
 @dataclass(frozen=True)
-class Resize(Transform):
-    """Resamples to `size`: (height, width), or one number for the shorter side, the other following the image.
+class RandomPerspective(Transform):
+    """With probability `p` moves the four corners inwards, each by up to `distortion_scale` of half the side.
 
-    With one number, `max_size` bounds the longer side. Antialiased, Pillow's filters.
+    Follows torchvision; outside is `fill`. An image one pixel high or wide is left as it is.
     """
 
-    size: int | Sequence[int]
+    distortion_scale: float = 0.5
+    p: float = 0.5
     interpolation: str = "bilinear"
-    max_size: int | None = None
+    fill: int | Sequence[int] | None = 0
 
     def _check(self) -> None:
-        if isinstance(self.size, Sequence) and len(self.size) == 1:
-            self._set("size", self.size[0])
-        shorter = self.size
-        self._check_size()
-        if isinstance(shorter, int):
-            self._set("size", shorter)
-        self._check_interpolation(INTERPOLATIONS)
-        bounded = isinstance(self.max_size, int) and isinstance(shorter, int) and shorter < self.max_size <= MAX_SIDE
-        if self.max_size is not None and not bounded:
-            raise self._fail("max_size", "a number of pixels above `size`, which must be one number")
+        self._check_probability("distortion_scale")
+        self._check_probability()
+        self._check_interpolation(AFFINE_INTERPOLATIONS)
+        self._check_bytes()
 
     def spec(self) -> Spec:
-        filter_code = INTERPOLATIONS.index(self.interpolation)
-        if isinstance(self.size, int):
-            return Spec("resize_shorter", (self.size, self.max_size or 0, filter_code), ("resize",))
-        return Spec("resize", (*self.size, filter_code), ("resize",))
-
-    def out_size(self, size: Size) -> Size:
-        if not isinstance(self.size, int):
-            return self.size  # type: ignore[return-value]
-        short, long = min(size), max(size)
-        new_short, new_long = self.size, max(1, int(self.size * long / short))
-        if self.max_size is not None and new_long > self.max_size:
-            new_short, new_long = max(1, int(self.max_size * new_short / new_long)), self.max_size
-        return (new_short, new_long) if size[1] > size[0] else (new_long, new_short)
-
-    def fixed_size(self) -> Size | None:
-        return None if isinstance(self.size, int) else self.size  # type: ignore[return-value]
-
-
-@dataclass(frozen=True)
-class CenterCrop(Transform):
-    """Cuts the middle `size` out; what a smaller image lacks is 0."""
-
-    size: int | Sequence[int]
-
-    def _check(self) -> None:
-        self._check_size()
-
-    def spec(self) -> Spec:
-        return Spec("center_crop", self.fixed_size(), ("crop",))
-
-    def out_size(self, size: Size) -> Size:
-        return self.fixed_size()
-
-    def fixed_size(self) -> Size:
-        return self.size  # type: ignore[return-value]
+        code = AFFINE_INTERPOLATIONS.index(self.interpolation)
+        values = (self.p, self.distortion_scale, code, *self.fill)  # type: ignore[misc]
+        return Spec("perspective", values, ("perspective",))

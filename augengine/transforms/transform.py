@@ -8,21 +8,29 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from augengine.ops import MAX_SIDE, op_named
-from augengine.ops.registry import FLOAT32_MAX
+from augengine.ops.registry import FLOAT32_MAX, Param
 from augengine.sampling import Spec
 
 Size = tuple[int, int]
+PARAM_OF_BYTES = Param("fill", "int", low=0, high=255, width=3)
 Stage = Literal["image", "finish", "mix"]
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A distribution over ops.
+    """A distribution over ops."""
 
-    `stage` says where it may stand: on the `image`, before Normalize; also after it (`finish`); or last, to `mix`.
-    """
+    _stage: ClassVar[Stage] = "image"
 
-    stage: ClassVar[Stage] = "image"
+    @property
+    def stage(self) -> Stage:
+        """Where it may stand: on the `image`, before Normalize; also after it (`finish`); or last, to `mix`."""
+        return self._stage
+
+    @property
+    def output_units(self) -> bool:
+        """Whether it writes values that bytes can't hold, so that it must stand behind Normalize or a mix."""
+        return False
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -37,12 +45,8 @@ class Transform:
         raise NotImplementedError(f"{type(self).__name__} must define spec(self) -> Spec | None")
 
     def out_size(self, size: Size) -> Size:
-        """The (height, width) after it of an image of `size`."""
+        """The (height, width) after it of an image of `size`; where the draw decides, that of `size` unchanged."""
         return size
-
-    def fixed_size(self) -> Size | None:
-        """The (height, width) that it gives every image, or None where that depends on the image."""
-        return None
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -76,6 +80,32 @@ class Transform:
             raise self._fail(name, "a positive number of pixels, or (height, width)")
         self._set(name, tuple(size))
 
+    def _check_bytes(self, name: str = "fill") -> None:
+        """A byte, or one a channel; None is 0."""
+        values = PARAM_OF_BYTES.encode(type(self).__name__, getattr(self, name) or 0)
+        self._set(name, tuple(int(v) for v in values))
+
+    def _check_angles(self, name: str, most: float) -> None:
+        """A range of degrees (low, high), or d for (-d, d)."""
+        value = getattr(self, name)
+        if is_number(value):
+            if value < 0:
+                raise self._fail(name, "a number of degrees, 0 or more, or a range (low, high)")
+            self._set(name, (-value, value))
+        self._check_range(name, "a number of degrees or a range (low, high)", least=-most, most=most)
+
+    def _check_point(self, name: str = "center") -> None:
+        point = getattr(self, name)
+        if point is None:
+            return
+        if not isinstance(point, Sequence) or len(point) != 2 or not all(is_number(v) for v in point):
+            raise self._fail(name, "None or a place (x, y) in pixels")
+        self._set(name, tuple(float(v) for v in point))
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        if getattr(self, name) not in choices:
+            raise self._fail(name, f"one of {', '.join(choices)}")
+
     def _check_interpolation(self, choices: tuple[str, ...]) -> None:
         name = getattr(getattr(self, "interpolation"), "value", getattr(self, "interpolation"))  # noqa: B009
         if name not in choices:
@@ -99,9 +129,13 @@ def call(op: str, p: float = 1.0, *args: float) -> Spec:
     return call_with(op, [(v, v) for v in args], p)
 
 
-def call_with(op: str, ranges: Sequence[tuple[float, float]], p: float = 1.0) -> Spec:
-    """The op with probability p, each native argument uniform in its range (low, high)."""
-    values = [p, op_named(op).code, len(ranges)]
+AGAIN = (-math.inf, math.inf)  # as a range of `call_with`: the argument before, once more
+NONE = (math.nan, math.nan)  # the value of an optional parameter that is not given
+
+
+def call_with(op: str, ranges: Sequence[tuple[float, float]], p: float = 1.0, resizes: bool = False) -> Spec:
+    """The op with probability p, each native argument uniform in its range; `resizes`: it may change the size."""
+    values = [p, op_named(op).code, resizes, len(ranges)]
     for low, high in ranges:
         values += [low, high]
     return Spec("call", tuple(values), (op,))
