@@ -206,7 +206,8 @@ void move_boxes(CallBytes calls, int slots, Sizes sizes, Ids rows, Weights boxes
 std::vector<double> perspective(const std::vector<double>& from, const std::vector<double>& to) {
   if (from.size() != 8 || to.size() != 8) throw std::invalid_argument("perspective: expected four corners (x, y)");
   std::vector<double> coefficients(8);
-  ae::baseline::perspective_coefficients(from.data(), to.data(), coefficients.data());
+  if (!ae::baseline::perspective_coefficients(from.data(), to.data(), coefficients.data()))
+    throw std::invalid_argument("perspective: three of the corners lie on a line; expected those of a quadrilateral");
   return coefficients;
 }
 

@@ -125,7 +125,7 @@ inline void sample_random_crop(const double* v, Stream& s, Draft& d) {
 
 // angle lo, hi, translate x, y (fractions), scale lo, hi, shear x lo, hi, y lo, hi, interpolation, fill * 3, center x, y
 inline void sample_affine(const double* v, Stream& s, Draft& d) {
-  const auto within = [&](double lo, double hi) { return lo == hi ? lo : uniform(s, lo, hi); };
+  const auto within = [&](double lo, double hi) { return lo == hi ? hi : uniform(s, lo, hi); };
   Call& call = d.add(OP_affine);
   call.args[0] = within(v[0], v[1]);
   call.args[1] = round_even(within(-v[2] * d.w, v[2] * d.w));
@@ -137,8 +137,8 @@ inline void sample_affine(const double* v, Stream& s, Draft& d) {
 }
 
 // Coefficients of the map that takes each `to` corner (x, y) to its `from` corner: eight equations, by elimination.
-// Rounded to float32 as torchvision's are.
-inline void perspective_coefficients(const double* from, const double* to, double* out) {
+// Rounded to float32 as torchvision's are. False where three of the corners lie on a line.
+inline bool perspective_coefficients(const double* from, const double* to, double* out) {
   double m[8][9];
   for (int i = 0; i < 4; i++) {
     const double x = to[2 * i], y = to[2 * i + 1], u = from[2 * i], v = from[2 * i + 1];
@@ -150,8 +150,7 @@ inline void perspective_coefficients(const double* from, const double* to, doubl
     int pivot = column;
     for (int r = column + 1; r < 8; r++)
       if (fabs(m[r][column]) > fabs(m[pivot][column])) pivot = r;
-    if (fabs(m[pivot][column]) < 1e-12)
-      throw std::invalid_argument("perspective: three of the corners lie on a line; expected the corners of a quadrilateral");
+    if (fabs(m[pivot][column]) < 1e-12) return false;
     for (int k = 0; k < 9; k++) {
       const double kept = m[column][k];
       m[column][k] = m[pivot][k];
@@ -164,6 +163,7 @@ inline void perspective_coefficients(const double* from, const double* to, doubl
     }
   }
   for (int i = 0; i < 8; i++) out[i] = (double)(float)(m[i][8] / m[i][i]);
+  return true;
 }
 
 // p, distortion scale, interpolation, fill * 3
@@ -177,9 +177,11 @@ inline void sample_perspective(const double* v, Stream& s, Draft& d) {
     to[2 * corner] = below(s, bound_w) + (corner == 1 || corner == 2 ? d.w - bound_w : 0);
     to[2 * corner + 1] = below(s, bound_h) + (corner >= 2 ? d.h - bound_h : 0);
   }
-  if (d.h == 1 || d.w == 1) return;  // one line of pixels has no corners to move
   Call& call = d.add(OP_perspective);
-  perspective_coefficients(from, to, call.args);
+  if (!perspective_coefficients(from, to, call.args)) {  // in tiny images: there is no such map
+    d.next--;
+    return;
+  }
   for (int i = 0; i < 4; i++) call.args[8 + i] = v[2 + i];
 }
 

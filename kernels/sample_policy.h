@@ -12,7 +12,8 @@ enum : int { ENTRY_OP, ENTRY_P, ENTRY_SIGNED, ENTRY_ARG, ENTRY_BASE, ENTRY_SCALE
              ENTRY_ARGS, ENTRY = ENTRY_ARGS + AE_MAX_ARGS };
 enum LevelRule : int { RULE_LINSPACE, RULE_STEPS, RULE_LINEAR };         // torch.linspace; whole steps; plain
 enum LevelSide : int { SIDE_NONE, SIDE_WIDTH, SIDE_HEIGHT };             // `from` and `to` are fractions of it
-enum LevelForm : int { FORM_PLAIN, FORM_WHOLE, FORM_SHEAR, FORM_TWICE }; // as it is, truncated, degrees(atan(value)), for two arguments
+// as it is; truncated; degrees(atan(value)); for two arguments; the side of a square at a drawn place
+enum LevelForm : int { FORM_PLAIN, FORM_WHOLE, FORM_SHEAR, FORM_TWICE, FORM_SQUARE };
 enum LevelDraw : int { DRAW_FIXED, DRAW_UNIFORM, DRAW_NORMAL, DRAW_CONTINUOUS };  // LEVEL; 0 .. LEVEL - 1; about LEVEL; [0, LEVEL]
 
 // torch.linspace(from, to, n)[i] on a CPU with fused multiply-adds: float32, one rounding
@@ -47,6 +48,17 @@ inline double draw_level(const double* e, Stream& s) {
   return e[ENTRY_LEVEL];
 }
 
+// A square about a uniform centre, cut at the border, as the first four arguments of an erase; false where it is empty.
+inline bool place_square(double side, Stream& s, Draft& d, double* args) {
+  const int half = (int)side / 2, n[2] = {d.h, d.w};
+  for (int i = 0; i < 2; i++) {
+    const int center = below(s, n[i]), from = max_of(center - half, 0);
+    args[i] = from;
+    args[2 + i] = min_of(center + half, n[i]) - from;
+  }
+  return half > 0;
+}
+
 inline void sample_entry(const double* e, Stream& s, Draft& d) {
   if (!passes(s, e[ENTRY_P]) || e[ENTRY_OP] < 0) return;
   Call& call = d.add((int)e[ENTRY_OP]);
@@ -58,6 +70,10 @@ inline void sample_entry(const double* e, Stream& s, Draft& d) {
   const int form = (int)e[ENTRY_FORM];
   if (form == FORM_SHEAR) value = atan(value) * (180.0 / 3.14159265358979323846);
   if (form == FORM_WHOLE) value = trunc(value);
+  if (form == FORM_SQUARE) {
+    if (!place_square(value, s, d, call.args)) d.next--;
+    return;
+  }
   const int arg = (int)e[ENTRY_ARG];
   call.args[arg] = e[ENTRY_BASE] + value * e[ENTRY_SCALE];
   if (form == FORM_TWICE) call.args[arg + 1] = call.args[arg];

@@ -82,8 +82,15 @@ OWN = {
 
 
 def replay(row, image):
-    """The calls of a row that work on bytes, applied one after the other."""
-    picture = to_pil(image)
+    """The calls of a row that work on bytes, applied one after the other; a chain sums versions in float32."""
+    picture = origin = to_pil(image)
+    total = None
     for name, params in row:
-        picture = call_pil(name, params, picture)
+        if name != "chain":
+            picture = call_pil(name, params, picture)
+            continue
+        part = torch.tensor(params["weight"], dtype=torch.float32) * from_pil(picture)
+        total = part if params["at"] == "begin" else total + part
+        origin = picture if params["at"] == "begin" else origin
+        picture = to_pil(total.to(torch.uint8)) if params["at"] == "end" else origin
     return from_pil(picture)

@@ -1,13 +1,28 @@
-"""The sampler again in Python, from the definition of Philox4x32-10 (Salmon et al. 2011) and each transform's rule."""
+"""The sampler again in Python, from the definition of Philox4x32-10 (Salmon et al. 2011) and each transform's rule.
+
+A sampler takes its spec's values, a stream and the image's size, and gives its calls, (name, native arguments), and
+the size after them. What the published packages define is taken from them: torch's linspace, Pillow's rotated size.
+"""
 
 import math
+from collections import namedtuple
+from fractions import Fraction
+from functools import lru_cache
 
-from augengine.ops import op_coded
+import numpy as np
+import torch
+from PIL import Image
+
+from augengine import _native
+from augengine.ops import max_width, op_coded
+from augengine.policies.levels import DRAWS, FORMS, RULES, SIDES
 
 MASK = 0xFFFFFFFF
+PARTNERS = {"mixup": 1, "cutmix": 1, "ricap": 3}
 
 
 def philox4x32(counter, key):
+    """Words of Python's integers, or of uint64 arrays of them."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -34,6 +49,10 @@ class Stream:
     def uniform(self, low=0.0, high=1.0):
         u = (self.word() >> 8) / 2**24
         return u if (low, high) == (0.0, 1.0) else low + (high - low) * u
+
+    def within(self, low, high):
+        """Uniform, without a draw where there is nothing to choose."""
+        return low if low == high else self.uniform(low, high)
 
     def below(self, n):
         return (self.word() * n) >> 32
@@ -68,15 +87,37 @@ class Stream:
             if t > 0 and math.log(self.open_unit()) < 0.5 * x * x + d - d * v + d * math.log(v):
                 return math.log(d * v) + boost
 
+    def beta(self, alpha):
+        a, b = self.log_gamma(alpha), self.log_gamma(alpha)
+        return 1.0 / (1.0 + math.exp(b - a)) if b - a < 709 else 0.0
 
+    def dirichlet(self, alpha, n):
+        logs = [self.log_gamma(alpha) for _ in range(n)]
+        parts = [math.exp(v - max(logs)) for v in logs]
+        return [np.float32(part / sum(parts)) for part in parts]
+
+
+def sometimes(sampler):
+    """A sampler of a transform with a probability, the first of its values."""
+    return lambda v, s, size: sampler(v[1:], s, size) if s.passes(v[0]) else ([], size)
+
+
+def size_behind(name, args, size):
+    if name == "pad":
+        left, top, right, bottom = map(int, args[:4])
+        return size[0] + top + bottom, size[1] + left + right
+    angle, _, expand, *center = args[:5]  # of a rotation
+    center = None if math.isnan(center[0]) else center
+    return Image.new("1", size[::-1]).rotate(angle, expand=bool(expand), center=center).size[::-1]
+
+
+@sometimes
 def sample_call(v, s, size):
-    if not s.passes(v[0]):
-        return [], size
-    args = []
-    for i in range(int(v[3])):
-        low, high = v[4 + 2 * i : 6 + 2 * i]
-        args.append(low if low == high or math.isnan(low) else s.uniform(low, high))
-    return [(op_coded(int(v[1])).name, args)], size
+    name, args = op_coded(int(v[0])).name, []
+    for low, high in zip(v[3::2], v[4::2], strict=True):
+        again, none = low == -math.inf, math.isnan(low)
+        args.append(args[-1] if again else low if none else s.within(low, high))
+    return [(name, args)], size_behind(name, args, size) if v[1] else size
 
 
 def sample_jitter(v, s, size):
@@ -128,47 +169,247 @@ def sample_center_crop(v, s, size):
     return [("crop", [top, left, h, w])], (h, w)
 
 
-def sample_erase(v, s, size):
-    if not s.passes(v[0]):
+def sample_random_crop(v, s, size):
+    out, (left, top, right, bottom), if_needed, fill_and_mode = (int(v[0]), int(v[1])), v[2:6], v[6], v[7:]
+    full = np.add(size, (top + bottom, left + right))
+    lacking = np.maximum(0, np.subtract(out, full)) * bool(if_needed)
+    slack = full + 2 * lacking - out
+    padding = [left + lacking[1], top + lacking[0], right + lacking[1], bottom + lacking[0]]
+    calls = [("pad", [*padding, *fill_and_mode])] if any(padding) else []
+    if slack.any():
+        calls.append(("crop", [*(s.below(int(n) + 1) if n else 0 for n in slack), *out]))
+    return calls, out
+
+
+def sample_affine(v, s, size):
+    angle = s.within(*v[0:2])
+    most_x, most_y = v[2] * size[1], v[3] * size[0]
+    shift = [round(s.within(-most_x, most_x)), round(s.within(-most_y, most_y))]
+    return [("affine", [angle, *shift, s.within(*v[4:6]), s.within(*v[6:8]), s.within(*v[8:10]), *v[10:]])], size
+
+
+def solve(rows):
+    """The solution of linear equations (coefficients, then the right side), exactly."""
+    rows = [[Fraction(v) for v in row] for row in rows]
+    for i in range(len(rows)):
+        pivot = next(k for k in range(i, len(rows)) if rows[k][i])
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        rows[i] = [v / rows[i][i] for v in rows[i]]
+        for k, row in enumerate(rows):
+            if k != i and row[i]:
+                rows[k] = [a - row[i] * b for a, b in zip(row, rows[i], strict=True)]
+    return [row[-1] for row in rows]
+
+
+@sometimes
+def sample_perspective(v, s, size):
+    reach_y, reach_x = (int(v[0] * (n // 2)) for n in size)
+    right, bottom = size[1] - 1, size[0] - 1
+    equations = []
+    for u, w in ((0, 0), (right, 0), (right, bottom), (0, bottom)):  # the corner moves inwards, to (x, y)
+        x = s.below(reach_x + 1) + (right - reach_x if u else 0)
+        y = s.below(reach_y + 1) + (bottom - reach_y if w else 0)
+        equations += [[x, y, 1, 0, 0, 0, -u * x, -u * y, u], [0, 0, 0, x, y, 1, -w * x, -w * y, w]]
+    if 1 in size:
         return [], size
+    return [("perspective", [*map(np.float32, map(float, solve(equations))), *v[1:]])], size
+
+
+def sample_lighting(v, s, size):
+    alpha = [v[0] * s.normal() for _ in range(3)]
+    return [("shift_color", [sum(m * a for m, a in zip(v[k : k + 3], alpha, strict=True)) for k in (1, 4, 7)])], size
+
+
+@sometimes
+def sample_erase(v, s, size):
+    scale, ratio_range, uniform_aspect, fill, value = v[0:2], v[2:4], v[4], int(v[5]), v[6:9]
     for _ in range(10):
-        area = size[0] * size[1] * s.uniform(v[1], v[2])
-        ratio = math.exp(s.uniform(math.log(v[3]), math.log(v[4])))
+        area = size[0] * size[1] * s.uniform(*scale)
+        ratio = s.uniform(*ratio_range) if uniform_aspect else math.exp(s.uniform(*map(math.log, ratio_range)))
         h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if h < size[0] and w < size[1]:
-            top = s.below(size[0] - h + 1)
-            return [("erase", [top, s.below(size[1] - w + 1), h, w, *v[7:10]])], size
+            box = [s.below(size[0] - h + 1), s.below(size[1] - w + 1), h, w]
+            if fill == 2:
+                return [("erase_noise", [*box, s.word(), s.word()])], size
+            return [("erase", [*box, *([np.float32(s.normal()) for _ in range(3)] if fill else value)])], size
     return [], size
 
 
+@sometimes
+def sample_cutout(v, s, size):
+    holes, length, inside, value = int(v[0]), int(v[1]), v[2], v[3:6]
+    calls = []
+    for _ in range(holes):
+        starts = [s.below(max(n - length, 0) + 1) if inside else s.below(n) - length // 2 for n in size]
+        (top, bottom), (left, right) = ((max(0, a), min(n, a + length)) for a, n in zip(starts, size, strict=True))
+        calls.append(("erase", [top, left, bottom - top, right - left, *value]))
+    return calls, size
+
+
+@sometimes
 def sample_mixup(v, s, size):
-    if not s.passes(v[0]):
-        return [], size
-    import numpy as np
-
-    a, b = s.log_gamma(v[1]), s.log_gamma(v[1])
-    return [("mixup", [-1, float(np.float32(1.0 / (1.0 + math.exp(b - a))))])], size
+    return [("mixup", [-1, np.float32(s.beta(v[0]))])], size
 
 
-def draw_rows(pipeline, ids, epoch, sizes, group=64):
+@sometimes
+def sample_cutmix(v, s, size):
+    reach = 0.5 * math.sqrt(1.0 - float(np.float32(s.beta(v[0]))))
+    x, y = s.below(size[1]), s.below(size[0])
+    top, left = max(0, y - int(reach * size[0])), max(0, x - int(reach * size[1]))
+    bottom, right = min(size[0], y + int(reach * size[0])), min(size[1], x + int(reach * size[1]))
+    return [("cutmix", [-1, top, left, bottom - top, right - left])], size
+
+
+@sometimes
+def sample_ricap(v, s, size):
+    x, y = round(size[1] * s.beta(v[0])), round(size[0] * s.beta(v[0]))
+    corners = []
+    for h in (y, size[0] - y):
+        for w in (x, size[1] - x):
+            corners += [s.below(size[1] - w + 1), s.below(size[0] - h + 1)]
+    return [("ricap", [-1, -1, -1, x, y, *corners])], size
+
+
+def nested_specs(v):
+    """(sampler, values) of the specs that stand one behind the other."""
+    names = {code: name for name, code in _native.sampler_codes().items()}
+    while len(v):
+        yield names[int(v[0])], v[3 : 3 + int(v[2])]
+        v = v[3 + int(v[2]) :]
+
+
+def sample_all(specs, s, size):
+    calls = []
+    for sampler, values in specs:
+        more, size = SAMPLERS[sampler](values, s, size)
+        calls += more
+    return calls, size
+
+
+@sometimes
+def sample_maybe(v, s, size):
+    return sample_all(nested_specs(v[1:]), s, size)
+
+
+def sample_choice(v, s, size):
+    count, u = int(v[0]), s.uniform()
+    chosen = min(sum(u >= v[1 + i] for i in range(count)), count - 1)
+    return sample_all([list(nested_specs(v[1 + count :]))[chosen]], s, size)
+
+
+def sample_order(v, s, size):
+    specs = list(nested_specs(v[1:]))
+    return sample_all([specs[i] for i in s.shuffled(len(specs))], s, size)
+
+
+Entry = namedtuple(
+    "Entry", "op p signed arg base scale rule start end side form draw level spread most levels mixed args"
+)
+
+
+def sample_entry(v, number, s, size):
+    """The calls, none or one, of entry `number` of those that the values hold."""
+    width = _native.ENTRY_ARGS + max_width()
+    values = v[number * width : (number + 1) * width]
+    e = Entry(*values[: _native.ENTRY_ARGS], list(values[_native.ENTRY_ARGS :]))
+    if not s.passes(e.p) or e.op < 0:
+        return []
+    op, args = op_coded(int(e.op)), e.args
+    if e.mixed >= 0:
+        args[int(e.mixed)] = 1 + s.below(2)
+    if e.arg >= 0 and not set_level(e, args, s, size):
+        return []
+    return [(op.name, args[: op.width])]
+
+
+def set_level(e, args, s, size):
+    """Draws the level and writes what it gives; false where that changes nothing."""
+    value, form, at = level_value(e, draw_level(e, s), size), FORMS[int(e.form)], int(e.arg)
+    if e.signed and s.uniform() < 0.5:
+        value = -value
+    if form == "square":
+        half, centers = int(value) // 2, [s.below(n) for n in size]
+        ends = [(max(c - half, 0), min(c + half, n)) for c, n in zip(centers, size, strict=True)]
+        args[:4] = [*(low for low, _ in ends), *(high - low for low, high in ends)]
+        return half > 0
+    value = math.degrees(math.atan(value)) if form == "shear" else math.trunc(value) if form == "whole" else value
+    args[at : at + (2 if form == "twice" else 1)] = [e.base + value * e.scale] * (2 if form == "twice" else 1)
+    return True
+
+
+def draw_level(e, s):
+    kind = DRAWS[int(e.draw)]
+    if kind == "normal":
+        return min(max(e.level + e.spread * s.normal(), 0.0), e.most)
+    return s.uniform(0.0, e.level) if kind == "continuous" else s.below(int(e.level)) if kind == "uniform" else e.level
+
+
+def level_value(e, level, size):
+    side = {"": 1.0, "width": size[1], "height": size[0]}[SIDES[int(e.side)]]
+    start, end, rule = e.start * side, e.end * side, RULES[int(e.rule)]
+    if rule == "linspace" and level == int(level):
+        return linspace(start, end, int(e.levels))[int(level)]
+    if rule == "steps":
+        steps = torch.tensor(level, dtype=torch.float32) / ((e.levels - 1) / abs(end - start))
+        return start + math.copysign(steps.round().item(), end - start)
+    return start + (end - start) * (level / (e.levels - 1))
+
+
+@lru_cache(None)
+def linspace(start, end, count):
+    return torch.linspace(start, end, count).tolist()
+
+
+def sample_policy(v, s, size):
+    subs, ops = int(v[0]), int(v[1])
+    sub = s.below(subs)
+    return [call for i in range(ops) for call in sample_entry(v[2:], sub * ops + i, s, size)], size
+
+
+def sample_augment(v, s, size):
+    return [call for _ in range(int(v[0])) for call in sample_entry(v[2:], s.below(int(v[1])), s, size)], size
+
+
+def sample_augmix(v, s, size):
+    chains, depth, alpha, entries = int(v[0]), int(v[1]), v[2], int(v[3])
+    kept, mixed = s.dirichlet(alpha, 2)
+    shares = [share * mixed for share in s.dirichlet(alpha, chains)]
+    calls = [("chain", [kept, 0])]
+    for i, share in enumerate(shares):
+        for _ in range(depth if depth > 0 else 1 + s.below(3)):
+            calls += sample_entry(v[4:], s.below(entries), s, size)
+        calls.append(("chain", [share, 1 if i < chains - 1 else 2]))
+    return calls, size
+
+
+SAMPLERS = {name.removeprefix("sample_"): f for name, f in list(globals().items()) if name.startswith("sample_")}
+
+
+def draw_rows(pipeline, ids, epoch, sizes):
     """Every row as [(name, native args)], drawn from scratch."""
-    rows = []
-    for sample_id, size in zip(ids, sizes, strict=True):
+    specs = [(i, t.stage, spec) for i, t in enumerate(pipeline.transforms) if (spec := t.spec()) is not None]
+    group, rows, mixes = pipeline.mix_group, [], {}
+    for k, (sample_id, size) in enumerate(zip(ids, sizes, strict=True)):
         row, size = [], tuple(size)
-        for position, transform in enumerate(pipeline.transforms):
-            if (spec := transform.spec()) is not None:
-                draw = globals()[f"sample_{spec.sampler}"]
-                calls, size = draw(spec.values, Stream(pipeline.seed, epoch, sample_id, position), size)
-                row += [(name, args, position) for name, args in calls]
+        for position, stage, spec in specs:
+            key = (ids[k // group * group], position + 0x4000) if spec.per_group else (sample_id, position)
+            calls, size = SAMPLERS[spec.sampler](spec.values, Stream(pipeline.seed, epoch, *key), size)
+            row += calls
+            if stage == "mix" and calls:
+                mixes[k] = position
         rows.append(row)
     for start in range(0, len(rows), group):
-        n = min(group, len(rows) - start)
-        for position, transform in enumerate(pipeline.transforms):
-            if transform.stage == "mix":
-                order = Stream(pipeline.seed, epoch, ids[start], position + 0x8000).shuffled(n)
-                for i, k in enumerate(order):
-                    for name, args, at in rows[start + k]:
-                        if at == position and name == "mixup":
-                            args[0] = start + order[(i + 1) % n]
-                            args[1] = args[1] if n > 1 else 1.0
-    return [[(name, args) for name, args, _ in row] for row in rows]
+        pair_group(rows, mixes, range(start, min(start + group, len(rows))), (pipeline.seed, epoch, ids[start]))
+    return rows
+
+
+def pair_group(rows, mixes, members, key):
+    """Writes the partners of the rows that mix: those that follow them in a random cycle through the group."""
+    for position in set(mixes.values()):
+        cycle = [members[i] for i in Stream(*key, position + 0x8000).shuffled(len(members))]
+        for place, k in enumerate(cycle):
+            for call in [c for c in rows[k] if c[0] in PARTNERS and mixes[k] == position]:
+                for p in range(PARTNERS[call[0]]):
+                    call[1][p] = cycle[(place + 1 + p) % len(cycle)]
+                if len(cycle) == 1:
+                    rows[k].remove(call)

@@ -9,7 +9,7 @@ from emulated import FORWARD, EmulatedDriver, EmulatedGpu, RealGpu, build_emulat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import gradient, noise
-from recipes import MEAN, STD, byte_transforms, everything
+from recipes import MEAN, STD, byte_transforms, everything, mixes
 
 import augengine as ae
 from augengine import functional
@@ -63,6 +63,15 @@ def test_random_pipeline_equals_cpu(gpu, transforms, size, channels, seed, order
     pipe = ae.Pipeline(*transforms, dtype=torch.uint8, seed=seed, resize_order=order)
     images = torch.stack([noise(*size, channels), gradient(*size, channels)])
     assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=[seed, seed + 1]), images)
+
+
+@settings(max_examples=40, deadline=None)
+@given(mixes(), st.sampled_from(SHAPES), st.integers(1, 7), st.integers(0, 2**32))
+def test_random_mix_with_noise_equals_cpu(gpu, mix, size, count, seed):
+    noisy = ae.RandomErasing(1.0, value="random")
+    pipe = ae.Pipeline(ae.AugMix(), ae.Normalize(MEAN, STD), noisy, mix, noisy, seed=seed, mix_group=4)
+    images = torch.stack([noise(*size, seed=s) for s in range(count)])
+    assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(count)), images)
 
 
 def photos(layout):

@@ -17,6 +17,7 @@ LADDER = (
     ("data",),
     ("train",),
     ("doctor",),
+    ("compat",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LADDER) for name in names}

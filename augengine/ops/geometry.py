@@ -142,7 +142,7 @@ declare(
     "Output (x, y) reads ((ax + by + c) / (gx + hy + 1), (dx + ey + f) / (gx + hy + 1)); outside is `fill`. "
     "`functional.perspective` also takes torchvision's corner points.",
     "PIL.Image.transform(PERSPECTIVE)",
-    Param("coefficients", low=-1e6, high=1e6, width=8, samples=COEFFICIENTS),
+    Param("coefficients", width=8, samples=COEFFICIENTS),
     Param("interpolation", "choice", default="bilinear", choices=AFFINE_INTERPOLATIONS),
     FILL,
     exactness="to the bit for the same coefficients; torchvision's own solver may round them by 1 ulp",

@@ -14,7 +14,7 @@ from augengine.ops import AFFINE_INTERPOLATIONS, max_width, op_named
 
 RULES = ("linspace", "steps", "linear")  # in the order of LevelRule, LevelSide, LevelForm, LevelDraw
 SIDES = ("", "width", "height")
-FORMS = ("plain", "whole", "shear", "twice")
+FORMS = ("plain", "whole", "shear", "twice", "square")
 DRAWS = ("fixed", "uniform", "normal", "continuous")
 NOTHING = (-1.0, 0.0) + (0.0,) * (_native.ENTRY_ARGS + max_width() - 2)  # an entry that never makes a call
 
@@ -37,7 +37,8 @@ class Level:
 
     Rules: `linspace` torch's float32 linspace, `steps` whole steps, `linear` plain double. `side`: start and end are
     fractions of the image's width or height. Forms: `whole` truncates, `shear` is degrees(atan(value)), `twice` also
-    sets the next number. `values` is a table in place of the rule, one for each level.
+    sets the next number, `square` is the side of a square about a uniform centre, cut at the border. `values` is a
+    table in place of the rule, one for each level.
     """
 
     op: str | None
@@ -112,6 +113,7 @@ def _translate(axis: int, end: float, side: bool = True, **more: object) -> Leve
 
 
 ENHANCE = {"Brightness": "brightness", "Color": "saturation", "Contrast": "contrast", "Sharpness": "sharpness"}
+CUTOUT = {"i": 0, "j": 0, "h": 0, "w": 0, "v": (125.0, 122.0, 113.0)}  # of the CIFAR code: 2 pixels a level
 PLAIN = {
     "AutoContrast": Level("autocontrast"),
     "Equalize": Level("equalize"),
@@ -186,7 +188,15 @@ def _timm() -> Profile:
     return Profile(MappingProxyType(ops), 11, "random", (128, 128, 128))
 
 
-def _published(*, pixels: float, bits: tuple[int, ...], thresholds: tuple[float, ...], **more: object) -> Profile:
+def _published(
+    *,
+    pixels: float,
+    bits: tuple[int, ...],
+    thresholds: tuple[float, ...],
+    interpolation: str,
+    fill: tuple[int, int, int],
+    cutout: Level | None = None,
+) -> Profile:
     """What DALI and the TensorFlow code share: levels of 10, translation in pixels, Posterize never to 0 bits."""
     timm = _timm()
     shared = ("ShearX", "ShearY", "Rotate", *ENHANCE, "SolarizeAdd", *PLAIN)
@@ -197,7 +207,9 @@ def _published(*, pixels: float, bits: tuple[int, ...], thresholds: tuple[float,
         "Posterize": Level("posterize", "bits", values=bits),
         "Solarize": Level("solarize", "threshold", values=thresholds),
     }
-    return Profile(MappingProxyType(ops), 11, **more)  # type: ignore[arg-type]
+    if cutout is not None:
+        ops["Cutout"] = cutout
+    return Profile(MappingProxyType(ops), 11, interpolation, fill)
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
@@ -225,6 +237,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             thresholds=tuple(256 - level * 256 // 10 for level in range(11)),
             interpolation="nearest",
             fill=(125, 122, 113),
+            cutout=Level("erase", "h", end=20.0, rule="linear", form="square", fixed=CUTOUT),
         ),
     }
 )

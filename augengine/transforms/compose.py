@@ -8,6 +8,7 @@ from augengine.sampling import Spec
 from augengine.transforms.finish import Normalize
 from augengine.transforms.transform import Size, Stage, Transform, is_number
 
+NOTHING = Spec("maybe", (0.0, 0), (), slots=0)
 MOST = 64  # as sample_order in kernels/sampling.h
 
 
@@ -40,7 +41,7 @@ class Composed(Transform):
 
     def _compose(self, sampler: str, values: Sequence[float], most: bool = False) -> Spec:
         """The spec that puts the nested ones behind `values`; `most`: only one of them is drawn."""
-        specs = [spec for t in self.transforms if (spec := t.spec()) is not None]
+        specs = [t.spec() or NOTHING for t in self.transforms]
         nested = itertools.chain.from_iterable(s.nested() for s in specs)
         ops = tuple(dict.fromkeys(op for s in specs for op in s.ops))
         slots = max(s.slots for s in specs) if most else sum(s.slots for s in specs)
@@ -59,9 +60,8 @@ class RandomApply(Composed):
         if self.stage == "mix" and len(self.transforms) > 1:
             raise ValueError("RandomApply.transforms: mixes twice; expected one mix, or RandomChoice to pick one")
 
-    def spec(self) -> Spec | None:
-        count = sum(t.spec() is not None for t in self.transforms)
-        return self._compose("maybe", (self.p, count)) if count else None
+    def spec(self) -> Spec:
+        return self._compose("maybe", (self.p, len(self.transforms)))
 
     def out_size(self, size: Size) -> Size:
         for transform in self.transforms:
@@ -77,10 +77,6 @@ class RandomChoice(Composed):
 
     def _check(self) -> None:
         self._check_transforms()
-        if any(t.spec() is None for t in self.transforms):
-            raise ValueError(
-                "RandomChoice.transforms: one of them does nothing; expected only transforms that do something"
-            )
         if self.p is None:
             return
         weights = self.p if isinstance(self.p, Sequence) else ()
@@ -108,9 +104,8 @@ class RandomOrder(Composed):
         if self.stage == "mix":
             raise ValueError("RandomOrder.transforms: a batch mixes once; expected RandomChoice to pick one mix")
 
-    def spec(self) -> Spec | None:
-        count = sum(t.spec() is not None for t in self.transforms)
-        return self._compose("order", (count,)) if count else None
+    def spec(self) -> Spec:
+        return self._compose("order", (len(self.transforms),))
 
     def out_size(self, size: Size) -> Size:
         for transform in self.transforms:

@@ -126,7 +126,7 @@ class RandomAffine(Transform):
 class RandomPerspective(Transform):
     """With probability `p` moves the four corners inwards, each by up to `distortion_scale` of half the side.
 
-    Follows torchvision; outside is `fill`. An image one pixel high or wide is left as it is.
+    Follows torchvision; outside is `fill`. Where three corners fall on a line, as in tiny images, nothing is done.
     """
 
     distortion_scale: float = 0.5

@@ -1,0 +1,226 @@
+"""Writes docs/ops.md and docs/gallery.png from the registry: `make docs`, or python -m docs.generate."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+import augengine as ae
+from augengine.ops import OPS, Op, Param
+from augengine.preview import FAINT, INK, PAPER, _picture, _read
+from augengine.transforms import known_transforms
+
+FOLDER = Path(__file__).parent
+KINDS = {
+    "pointwise": "needs its own pixel",
+    "stats": "needs a statistic of the whole image",
+    "stencil": "needs neighbours",
+    "geometry": "needs a coordinate map",
+    "region": "works inside a rectangle",
+    "mix": "needs other samples",
+    "chain": "needs the image of an earlier point of the row",
+}
+INTRO = """\
+# Ops and transforms
+
+Written by `make docs` from the registry (`augengine/ops/`); edit that, not this. [Every op on a photo](gallery.png),
+[the policies](policies.md).
+
+An op is deterministic: `augengine.functional` has each under its name here, with these parameters, as
+torchvision.transforms.v2.functional names them (chains excepted, whose calls need each other). A transform draws ops at
+random; a program's row lists the calls that it drew, in these words.
+
+## How the exactness is tested
+
+`tests/test_ops.py` runs every op that works on bytes through its own function and compares all bytes with those that
+Pillow gives for the same parameters: every value that the tables below bound, at the bounds, between them and just
+outside, where it must raise; images of 1x1 to 500x400 pixels, one channel and three, of noise, gradients, faint
+contrasts, one value and extremes; on every instruction set of the CPU. "To the bit" means that no byte differs. Where
+an op may be off by 1, the table says for how many values, and the test counts them. `tests/test_pipeline.py` does the
+same for random pipelines, chains among them, and `tests/test_cuda.py` compares the CUDA source with the CPU.
+"""
+PHOTO_PX, THUMB_PX, COLUMNS = 160, 136, 6
+GAP_PX, MARGIN_PX, HEAD_PX, FONT_PX, SMALL_PX = 6, 16, 18, 14, 11
+PITCH_PX = THUMB_PX + GAP_PX
+COLORS = 256
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture of the gallery: its kind, the op's name, parameters in short texts, what came of the photo."""
+
+    kind: str
+    name: str
+    labels: tuple[str, ...]
+    image: Tensor
+
+
+def ops_page() -> str:
+    """The text of docs/ops.md."""
+    parts = [INTRO]
+    for kind, meaning in KINDS.items():
+        rows = [_op_row(op) for op in OPS.values() if op.kind == kind]
+        parts.append(
+            f"## {kind}: {meaning}\n\n{_table(('op', 'what it does', 'parameters', 'exactness', 'source'), rows)}"
+        )
+    rows = [_transform_row(name, cls) for name, cls in sorted(known_transforms().items())]
+    parts.append(f"## Transforms\n\n{_table(('transform', 'what it does'), rows)}")
+    return "\n".join(parts)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _op_row(op: Op) -> tuple[str, ...]:
+    exactness = f"{op.exactness} (at most {op.off_by_one:.2%} of the values)" if op.off_by_one else op.exactness
+    doc = f"{op.doc} In output units, after Normalize." if op.output_units else op.doc
+    return f"`{op.name}`", doc, "<br>".join(map(_describe, op.params)) or "none", exactness, op.source
+
+
+def _describe(p: Param) -> str:
+    """One parameter, such as "`fill`: a whole number in [0, 255], or 3; default 0"."""
+    bounds = p.describe_bounds() + (f", or {p.width} of them" if p.width > 1 else "")
+    default = "None" if p.optional else p.default
+    texts = [f"`{p.name}`: {bounds}"]
+    texts += [f"default {_value(default)}"] if default is not None else []
+    texts += [p.meaning] if p.meaning else []
+    texts += [f"{_value(p.identity)} changes nothing"] if p.identity is not None else []
+    return "; ".join(texts)
+
+
+def _transform_row(name: str, cls: type) -> tuple[str, ...]:
+    parameters = inspect.signature(cls).parameters.values()
+    given = [p.name if p.default is p.empty else f"{p.name}={_literal(p.default)}" for p in parameters]
+    return f"`{name}({', '.join(given)})`", (cls.__doc__ or "").splitlines()[0]
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_literal, value))})"
+    return f"{value:.6g}" if isinstance(value, float) else repr(value).replace("'", '"')
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_value, value))})"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def photos() -> list[Tensor]:
+    """The gallery's photo and its partner, uint8 (3, 160, 160): parts of two that scikit-image ships."""
+    from skimage import data
+
+    crops = (data.astronaut()[:240, 110:350], data.chelsea()[:, 80:380])
+    size = (PHOTO_PX, PHOTO_PX)
+    return [_read(Image.fromarray(crop).resize(size, Image.Resampling.LANCZOS), i) for i, crop in enumerate(crops)]
+
+
+def gallery_cells() -> list[Cell]:
+    """Every op at the parameter sets that it declares as `shown`, by kind."""
+    pair = torch.stack(photos())
+    cells = []
+    for op in sorted(OPS.values(), key=lambda op: list(KINDS).index(op.kind)):
+        if op.kind == "chain":
+            cells += _chain_cells(op, pair[0])
+        else:
+            cells += [Cell(op.kind, op.name, _short(op, shown), run(op, pair, shown)) for shown in op.shown]
+    return cells
+
+
+def run(op: Op, pair: Tensor, shown: Mapping[str, Any]) -> Tensor:
+    """The first photo after the op, as bytes; the second is there to mix with."""
+    out = getattr(ae.functional, op.name)(pair, **shown)[0]
+    return (out * 255).round().clamp(0, 255).to(torch.uint8) if op.output_units else out
+
+
+def _chain_cells(op: Op, photo: Tensor) -> list[Cell]:
+    pipe = ae.Pipeline(ae.AugMix(severity=10), dtype=torch.uint8)
+    versions = pipe(photo[None].repeat(3, 1, 1, 1), sample_ids=range(3))
+    return [Cell(op.kind, op.name, ("AugMix(severity=10)", f"sample {i}"), image) for i, image in enumerate(versions)]
+
+
+def _short(op: Op, shown: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parameters as short texts, a choice or truth by its word alone."""
+    words = []
+    for name, value in shown.items():
+        word = "factor" if name.endswith("_factor") else name
+        words.append(value if isinstance(value, str) else word if value is True else f"{word} {_value(value)}")
+    return tuple(words)
+
+
+def draw(cells: list[Cell]) -> Image.Image:
+    """The gallery: kinds under each other, in each the ops side by side as they fit, on paper of its own."""
+    photo, partner = photos()
+    cells = [Cell("photos", "the photo", (), photo), Cell("photos", "its partner in mixes", (), partner), *cells]
+    canvas = Image.new("RGB", (2 * MARGIN_PX + COLUMNS * PITCH_PX - GAP_PX, 8000), PAPER)
+    pen, y = ImageDraw.Draw(canvas), MARGIN_PX
+    for kind, of_kind in groupby(cells, key=lambda cell: cell.kind):
+        if kind in KINDS:
+            pen.text((MARGIN_PX, y), f"{kind}: {KINDS[kind]}", FAINT, ImageFont.load_default(HEAD_PX))
+            y += HEAD_PX + 14
+        for line in _lines(list(of_kind)):
+            y += _draw_line(canvas, pen, line, y) + 12
+        y += 8
+    return canvas.crop((0, 0, canvas.width, y))
+
+
+def _draw_line(canvas: Image.Image, pen: ImageDraw.ImageDraw, line: list[Cell], y: int) -> int:
+    """Draws cells beside each other, an op's name over the first of its own; returns the height that they took."""
+    font, small = ImageFont.load_default(FONT_PX), ImageFont.load_default(SMALL_PX)
+    texts = [_wrap(cell.labels, small) for cell in line]
+    for column, (cell, text) in enumerate(zip(line, texts, strict=True)):
+        x = MARGIN_PX + column * PITCH_PX
+        if column == 0 or line[column - 1].name != cell.name:
+            pen.text((x, y), cell.name, INK, font)
+        canvas.paste(_thumb(cell.image), (x, y + FONT_PX + 6))
+        pen.multiline_text((x, y + FONT_PX + THUMB_PX + 9), "\n".join(text), FAINT, small, spacing=3)
+    return FONT_PX + THUMB_PX + 9 + (SMALL_PX + 4) * max(map(len, texts))
+
+
+def _lines(cells: list[Cell]) -> Iterator[list[Cell]]:
+    """Whole ops, as many to a line as have room."""
+    line: list[Cell] = []
+    for _, group in groupby(cells, key=lambda cell: cell.name):
+        of_op = list(group)
+        if len(line) + len(of_op) > COLUMNS:
+            yield line
+            line = []
+        line += of_op
+    yield line
+
+
+def _thumb(image: Tensor) -> Image.Image:
+    picture = _picture(image)
+    picture.thumbnail((THUMB_PX, THUMB_PX), Image.Resampling.LANCZOS)
+    return picture
+
+
+def _wrap(labels: tuple[str, ...], font: Any) -> list[str]:
+    """The texts in lines of a cell's width, broken between labels, and inside one only where it is longer."""
+    lines: list[str] = []
+    for label in [f"{label}," for label in labels[:-1]] + list(labels[-1:]):
+        for part in [label] if font.getlength(label) <= THUMB_PX else label.split(" "):
+            if lines and font.getlength(f"{lines[-1]} {part}") <= THUMB_PX:
+                lines[-1] += f" {part}"
+            else:
+                lines.append(part)
+    return lines
+
+
+def main(folder: Path = FOLDER) -> None:
+    """Writes both files into `folder`."""
+    (folder / "ops.md").write_text(ops_page(), encoding="utf-8")
+    palette = draw(gallery_cells()).quantize(COLORS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette.save(folder / "gallery.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
