@@ -1,4 +1,4 @@
-# make install | test | demo | lint | bench. Each installs first where needed, into .venv; all are quiet when all is well.
+# make install | test | demo | lint | bench | docs | exactness. Each installs first where needed, into .venv; quiet when all is well.
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
 VENV := .venv
@@ -14,7 +14,7 @@ export GOMP_SPINCOUNT ?= 2000
 MODULES := $(shell find augengine -name '*.py' | LC_ALL=C sort | cksum)
 $(shell test "$$(cat $(VENV)/.modules 2>/dev/null)" = "$(MODULES)" || rm -f $(STAMP))
 
-.PHONY: install test demo lint bench clean
+.PHONY: install test demo lint bench docs exactness clean
 
 install: $(STAMP)
 
@@ -38,6 +38,12 @@ lint: install
 
 bench: install
 	@$(BIN)/python -m benchmarks.cpu
+
+docs: install
+	@$(BIN)/python -m docs.generate
+
+exactness: install
+	@$(BIN)/python tests/exactness.py
 
 clean:
 	rm -rf $(VENV) build demo-out

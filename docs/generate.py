@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 import augengine as ae
@@ -29,26 +30,25 @@ KINDS = {
 INTRO = """\
 # Ops and transforms
 
-Written by `make docs` from the registry (`augengine/ops/`); edit that, not this. [Every op on a photo](gallery.png),
-[the policies](policies.md).
+Written by `make docs` from the registry (`augengine/ops/`); edit that, not this. See also
+[every op on a photo](gallery.png) and [the policies](policies.md).
 
-An op is deterministic: `augengine.functional` has each under its name here, with these parameters, as
-torchvision.transforms.v2.functional names them (chains excepted, whose calls need each other). A transform draws ops at
-random; a program's row lists the calls that it drew, in these words.
+An op is deterministic. `augengine.functional` has each under its name here, with these parameters; chains excepted,
+whose calls need each other. A transform draws ops at random, and a program's row lists the calls that it drew in these
+words.
 
 ## How the exactness is tested
 
 `tests/test_ops.py` runs every op that works on bytes through its own function and compares all bytes with those that
-Pillow gives for the same parameters: every value that the tables below bound, at the bounds, between them and just
-outside, where it must raise; images of 1x1 to 500x400 pixels, one channel and three, of noise, gradients, faint
-contrasts, one value and extremes; on every instruction set of the CPU. "To the bit" means that no byte differs. Where
-an op may be off by 1, the table says for how many values, and the test counts them. `tests/test_pipeline.py` does the
-same for random pipelines, chains among them, and `tests/test_cuda.py` compares the CUDA source with the CPU.
+its source gives for the same parameters: at their bounds and between, on images of 1x1 to 500x400 pixels with one
+channel and three, of noise, gradients, faint contrasts, a single value and extremes, on each instruction set of the
+CPU. "To the bit" means that no byte differs; where values may be off by 1, the table says how many, and the test counts
+them. Values just outside the bounds must raise. `tests/test_pipeline.py` replays random pipelines, chains among them,
+`tests/test_mixes.py` compares ops in output units with formulas, `tests/test_cuda.py` the CUDA source with the CPU.
 """
 PHOTO_PX, THUMB_PX, COLUMNS = 160, 136, 6
 GAP_PX, MARGIN_PX, HEAD_PX, FONT_PX, SMALL_PX = 6, 16, 18, 14, 11
 PITCH_PX = THUMB_PX + GAP_PX
-COLORS = 256
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def gallery_cells() -> list[Cell]:
         if op.kind == "chain":
             cells += _chain_cells(op, pair[0])
         else:
-            cells += [Cell(op.kind, op.name, _short(op, shown), run(op, pair, shown)) for shown in op.shown]
+            start, faded = (pair // 2 + 64, ("of a faded photo",)) if op.reads == "histogram" else (pair, ())
+            cells += [Cell(op.kind, op.name, _short(op, shown) + faded, run(op, start, shown)) for shown in op.shown]
     return cells
 
 
@@ -215,11 +216,23 @@ def _wrap(labels: tuple[str, ...], font: Any) -> list[str]:
     return lines
 
 
+def quantize(gallery: Image.Image) -> Image.Image:
+    """The same in a palette of 256 colours, found on every 16th pixel: a third of the bytes."""
+    part = gallery.resize((gallery.width // 4, gallery.height // 4), Image.Resampling.NEAREST)
+    return gallery.quantize(palette=part.quantize(256, Image.Quantize.MEDIANCUT, kmeans=3))
+
+
+def contents(cells: list[Cell]) -> str:
+    """The cells in words. The picture carries them, so that a test sees whether it is up to date."""
+    return "\n".join(f"{cell.name}: {', '.join(cell.labels)}" for cell in cells)
+
+
 def main(folder: Path = FOLDER) -> None:
     """Writes both files into `folder`."""
     (folder / "ops.md").write_text(ops_page(), encoding="utf-8")
-    palette = draw(gallery_cells()).quantize(COLORS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    palette.save(folder / "gallery.png", optimize=True)
+    cells, info = gallery_cells(), PngInfo()
+    info.add_text("cells", contents(cells))
+    quantize(draw(cells)).save(folder / "gallery.png", optimize=True, pnginfo=info)
 
 
 if __name__ == "__main__":

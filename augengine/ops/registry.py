@@ -106,10 +106,14 @@ class Param:
         noun = "an odd number" if self.odd else noun
         unit = f" of {self.unit}" if self.unit else ""
         if self.low > -math.inf and self.high < math.inf:
-            return f"{noun}{unit} in [{self.low:g}, {self.high:g}]"
+            return f"{noun}{unit} in [{_in_full(self.low)}, {_in_full(self.high)}]"
         if self.low > -math.inf:
-            return f"{noun}{unit}, {self.low:g} or more"
+            return f"{noun}{unit}, {_in_full(self.low)} or more"
         return f"{noun}{unit}"
+
+
+def _in_full(v: float) -> str:
+    return str(int(v)) if v == int(v) else f"{v:g}"
 
 
 @dataclass(frozen=True)

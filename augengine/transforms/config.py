@@ -9,12 +9,13 @@ from augengine.transforms.transform import Transform
 
 def known_transforms() -> dict[str, type[Transform]]:
     """Every transform that a user can name."""
-    return {c.__name__: c for c in _leaves(Transform)}
+    return {c.__name__: c for c in _below(Transform) if c.spec is not Transform.spec}
 
 
-def _leaves(cls: type[Transform]) -> Iterator[type[Transform]]:
+def _below(cls: type[Transform]) -> Iterator[type[Transform]]:
     for child in cls.__subclasses__():
-        yield from _leaves(child) if child.__subclasses__() else (child,)
+        yield child
+        yield from _below(child)
 
 
 def to_config(transform: Transform) -> dict[str, Any]:
