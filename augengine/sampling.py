@@ -17,6 +17,7 @@ from augengine.ops.header import registry_hash
 
 MAX_TRANSFORMS = 2**14  # positions are half a word of the counter, and groups have positions of their own
 MIX_CODES = [op.code for op in OPS.values() if op.kind == "mix"]
+DEEPEST = 64  # levels of nested JSON that are read
 GEOMETRY_CODES = [op.code for op in OPS.values() if op.kind == "geometry"]
 CALL = np.dtype([("op", "<i4"), ("position", "<i4"), ("args", "<f8", (max_width(),))])
 if _native.registry_hash != registry_hash():
@@ -185,11 +186,19 @@ class Program:
 def parse_json(text: str, what: str) -> object:
     """The data in JSON text; raises ValueError that names `what` where it is none, or nested without end."""
     try:
-        return json.loads(text)
+        data: object = json.loads(text)
     except RecursionError:
         raise ValueError(f"{what}: the JSON is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{what}: is not JSON: {error}") from error
+    if _is_deeper(data, DEEPEST):
+        raise ValueError(f"{what}: the JSON is nested too deeply")
+    return data
+
+
+def _is_deeper(data: object, levels: int) -> bool:
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return levels == 0 or any(_is_deeper(v, levels - 1) for v in inner if isinstance(v, (dict, list)))
 
 
 def _are_sizes(sizes: object, count: int) -> bool:

@@ -52,6 +52,7 @@ inline double log_gamma_draw(Stream& s, double shape) {
   double boost = 0.0;
   if (shape < 1.0) {
     boost = log(((double)draw(s) + 0.5) / 4294967296.0) / shape;
+    if (boost < -1e290) boost = -1e290;  // differences of logarithms stay finite
     shape += 1.0;
   }
   const double d = shape - 1.0 / 3.0, c = 1.0 / sqrt(9.0 * d);

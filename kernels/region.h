@@ -30,7 +30,7 @@ AE_FN double natural_log(double v) {
   return 2.0 * s * series + exponent * 0.69314718055994531;
 }
 
-// The inverse of the normal distribution: AS 241's PPND7 (Wichura 1988), about 7 digits.
+// The inverse of the normal distribution for 2^-33 <= p <= 1 - 2^-33: AS 241's PPND7 (Wichura 1988), about 7 digits.
 AE_FN double normal_quantile(double p) {
   const double q = p - 0.5;
   if (q >= -0.425 && q <= 0.425) {
@@ -38,17 +38,9 @@ AE_FN double normal_quantile(double p) {
     return q * (((59.109374720 * r + 159.29113202) * r + 50.434271938) * r + 3.3871327179) /
            (((67.187563600 * r + 78.757757664) * r + 17.895169469) * r + 1.0);
   }
-  double r = sqrt(-natural_log(q < 0.0 ? p : 1.0 - p));
-  double z;
-  if (r <= 5.0) {
-    r -= 1.6;
-    z = (((0.17023821103 * r + 1.3067284816) * r + 2.7568153900) * r + 1.4234372777) /
-        ((0.12021132975 * r + 0.73700164250) * r + 1.0);
-  } else {
-    r -= 5.0;
-    z = (((0.017337203997 * r + 0.42868294337) * r + 3.0812263860) * r + 6.6579051150) /
-        ((0.012258202635 * r + 0.24197894225) * r + 1.0);
-  }
+  const double r = sqrt(-natural_log(q < 0.0 ? p : 1.0 - p)) - 1.6;  // its third branch begins beyond 2^-33
+  const double z = (((0.17023821103 * r + 1.3067284816) * r + 2.7568153900) * r + 1.4234372777) /
+                   ((0.12021132975 * r + 0.73700164250) * r + 1.0);
   return q < 0.0 ? -z : z;
 }
 

@@ -128,8 +128,8 @@ inline void sample_affine(const double* v, Stream& s, Draft& d) {
   const auto within = [&](double lo, double hi) { return lo == hi ? hi : uniform(s, lo, hi); };
   Call& call = d.add(OP_affine);
   call.args[0] = within(v[0], v[1]);
-  call.args[1] = round_even(within(-v[2] * d.w, v[2] * d.w));
-  call.args[2] = round_even(within(-v[3] * d.h, v[3] * d.h));
+  call.args[1] = 0.0 + round_even(within(-v[2] * d.w, v[2] * d.w));  // 0.0 + -0.0 is 0.0
+  call.args[2] = 0.0 + round_even(within(-v[3] * d.h, v[3] * d.h));
   call.args[3] = within(v[4], v[5]);
   call.args[4] = within(v[6], v[7]);
   call.args[5] = within(v[8], v[9]);
@@ -139,9 +139,11 @@ inline void sample_affine(const double* v, Stream& s, Draft& d) {
 // Coefficients of the map that takes each `to` corner (x, y) to its `from` corner: eight equations, by elimination.
 // Rounded to float32 as torchvision's are. False where three of the corners lie on a line.
 inline bool perspective_coefficients(const double* from, const double* to, double* out) {
-  double m[8][9];
+  double m[8][9], scale = 1.0;  // a power of two that brings all corners into [-1, 1], so that a pivot of 0 shows
+  for (int i = 0; i < 8; i++)
+    while (scale < fabs(from[i]) || scale < fabs(to[i])) scale *= 2.0;
   for (int i = 0; i < 4; i++) {
-    const double x = to[2 * i], y = to[2 * i + 1], u = from[2 * i], v = from[2 * i + 1];
+    const double x = to[2 * i] / scale, y = to[2 * i + 1] / scale, u = from[2 * i] / scale, v = from[2 * i + 1] / scale;
     const double rows[2][9] = {{x, y, 1, 0, 0, 0, -u * x, -u * y, u}, {0, 0, 0, x, y, 1, -v * x, -v * y, v}};
     for (int r = 0; r < 2; r++)
       for (int k = 0; k < 9; k++) m[2 * i + r][k] = rows[r][k];
@@ -162,7 +164,8 @@ inline bool perspective_coefficients(const double* from, const double* to, doubl
       for (int k = column; k < 9; k++) m[r][k] -= factor * m[column][k];
     }
   }
-  for (int i = 0; i < 8; i++) out[i] = (double)(float)(m[i][8] / m[i][i]);
+  const double units[8] = {1.0, 1.0, scale, 1.0, 1.0, scale, 1.0 / scale, 1.0 / scale};
+  for (int i = 0; i < 8; i++) out[i] = (double)(float)(m[i][8] / m[i][i] * units[i]);
   return true;
 }
 

@@ -26,14 +26,15 @@ inline double linspace(double from, double to, int n, int i) {
 
 inline double level_value(const double* e, double level, const Draft& d) {
   const double side = e[ENTRY_SIDE] == SIDE_WIDTH ? d.w : e[ENTRY_SIDE] == SIDE_HEIGHT ? d.h : 1.0;
-  const double from = e[ENTRY_FROM] * side, to = e[ENTRY_TO] * side, top = e[ENTRY_LEVELS] - 1;
+  const double from = e[ENTRY_FROM], to = e[ENTRY_TO], top = e[ENTRY_LEVELS] - 1;
   const int rule = (int)e[ENTRY_RULE];
-  if (rule == RULE_LINSPACE && level == floor(level)) return linspace(from, to, (int)e[ENTRY_LEVELS], (int)level);
+  if (rule == RULE_LINSPACE && level == floor(level))
+    return linspace(from * side, to * side, (int)e[ENTRY_LEVELS], (int)level);
   if (rule == RULE_STEPS) {
     const double steps = nearbyint((double)((float)level / (float)(top / fabs(to - from))));
     return to < from ? from - steps : from + steps;
   }
-  return from + (to - from) * (level / top);
+  return (from + (to - from) * (level / top)) * side;
 }
 
 inline double draw_level(const double* e, Stream& s) {
@@ -93,10 +94,10 @@ inline void sample_augment(const double* v, Stream& s, Draft& d) {
 
 // Weights that follow Dirichlet(alpha, ..., alpha), in float32 as torch has them.
 inline void dirichlet(Stream& s, double alpha, int n, float* out) {
-  double logs[64], top = -1e300, sum = 0.0;
+  double logs[64], top = 0.0, sum = 0.0;
   for (int i = 0; i < n; i++) {
     logs[i] = log_gamma_draw(s, alpha);
-    top = logs[i] > top ? logs[i] : top;
+    top = i == 0 || logs[i] > top ? logs[i] : top;
   }
   for (int i = 0; i < n; i++) sum += exp(logs[i] - top);
   for (int i = 0; i < n; i++) out[i] = (float)(exp(logs[i] - top) / sum);

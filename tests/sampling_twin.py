@@ -189,10 +189,12 @@ def sample_affine(v, s, size):
 
 
 def solve(rows):
-    """The solution of linear equations (coefficients, then the right side), exactly."""
+    """The solution of linear equations (coefficients, then the right side), exactly; None where it is not one."""
     rows = [[Fraction(v) for v in row] for row in rows]
     for i in range(len(rows)):
-        pivot = next(k for k in range(i, len(rows)) if rows[k][i])
+        pivot = next((k for k in range(i, len(rows)) if rows[k][i]), None)
+        if pivot is None:
+            return None
         rows[i], rows[pivot] = rows[pivot], rows[i]
         rows[i] = [v / rows[i][i] for v in rows[i]]
         for k, row in enumerate(rows):
@@ -210,9 +212,9 @@ def sample_perspective(v, s, size):
         x = s.below(reach_x + 1) + (right - reach_x if u else 0)
         y = s.below(reach_y + 1) + (bottom - reach_y if w else 0)
         equations += [[x, y, 1, 0, 0, 0, -u * x, -u * y, u], [0, 0, 0, x, y, 1, -w * x, -w * y, w]]
-    if 1 in size:
+    if (coefficients := solve(equations)) is None:
         return [], size
-    return [("perspective", [*map(np.float32, map(float, solve(equations))), *v[1:]])], size
+    return [("perspective", [*map(np.float32, map(float, coefficients)), *v[1:]])], size
 
 
 def sample_lighting(v, s, size):
@@ -346,13 +348,13 @@ def draw_level(e, s):
 
 def level_value(e, level, size):
     side = {"": 1.0, "width": size[1], "height": size[0]}[SIDES[int(e.side)]]
-    start, end, rule = e.start * side, e.end * side, RULES[int(e.rule)]
+    start, end, rule = e.start, e.end, RULES[int(e.rule)]
     if rule == "linspace" and level == int(level):
-        return linspace(start, end, int(e.levels))[int(level)]
+        return linspace(start * side, end * side, int(e.levels))[int(level)]
     if rule == "steps":
         steps = torch.tensor(level, dtype=torch.float32) / ((e.levels - 1) / abs(end - start))
         return start + math.copysign(steps.round().item(), end - start)
-    return start + (end - start) * (level / (e.levels - 1))
+    return (start + (end - start) * (level / (e.levels - 1))) * side
 
 
 @lru_cache(None)

@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 
 import augengine as ae
 from augengine import functional
+from augengine.ops import op_named
 
 COUNT, SIZE = 4000, (90, 120)
 BLANK = torch.zeros((3, *SIZE), dtype=torch.uint8)
@@ -386,7 +387,7 @@ def test_wide_draws_each_op_and_each_magnitude_alike():
 
 def chains(count, **options):
     """The weights of AugMix, the image's own first, and the chains' depths: an array each, a row a sample."""
-    chain = ae.ops.op_named("chain").code
+    chain = op_named("chain").code
     calls = ae.Pipeline(ae.AugMix(**options)).sample(range(count), size=(40, 56)).calls
     found = [np.flatnonzero(row["op"] == chain) for row in calls]
     weights = np.array([row["args"][at, 0] for row, at in zip(calls, found, strict=True)])
@@ -409,7 +410,6 @@ def test_chains_weights_follow_dirichlet(width, alpha):
 
 
 def test_chains_have_depths_of_one_to_three_alike():
-    # of ops that always make a call: without Identity a chain is as deep as it has calls
     depths = np.array(chains(COUNT)[1])
     for k in range(3):
         assert is_uniform(depths[:, k] - 1, 3)

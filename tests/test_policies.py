@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import re
 from collections import Counter
 from math import atan, degrees
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -13,8 +15,8 @@ import torchvision.transforms.v2._auto_augment as torchvision_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import from_pil, replay, to_pil
-from PIL import Image, ImageEnhance, ImageOps
 from pictures import noise, pictures
+from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
 import augengine as ae
@@ -197,7 +199,7 @@ WHOLE = {
 
 
 def assert_equals_replay(transform, images, seed=0):
-    """Its pixels are Pillow's; a blur may be off by one in 1 of 10,000 values. Gives how many values blurred rows have."""
+    """Its pixels are Pillow's, or 1 off in rows that blur: gives (values that are off, all values) of those rows."""
     pipe = ae.Pipeline(transform, dtype=torch.uint8, seed=seed)
     program = pipe.sample(range(len(images)), size=tuple(images.shape[2:]))
     off, values = 0, 0
@@ -323,8 +325,8 @@ def timm_calls(level, h, w):
     more = [max(0.1, 1.0 + s * (level / 10 * 0.9)) for s in (1, -1)]
     return {
         **common(level, kept, threshold),
-        "TranslateXRel": affine(translate=(level / 10 * 0.45 * w, 0.0)),
-        "TranslateYRel": affine(translate=(0.0, level / 10 * 0.45 * h)),
+        "TranslateXRel": affine(translate=(level / 10 * 0.45 * w, 0.0), center=(0.0, 0.0)),
+        "TranslateYRel": affine(translate=(0.0, level / 10 * 0.45 * h), center=(0.0, 0.0)),
         **{f"{op}Increasing": call(f"adjust_{name}", f"{name}_factor", *more) for op, name in ENHANCE.items()},
         "PosterizeIncreasing": call("posterize", "bits", 4 - kept),
         "PosterizeOriginal": call("posterize", "bits", 4 + kept),
@@ -334,7 +336,8 @@ def timm_calls(level, h, w):
 
 
 def with_pixels(calls, pixels):
-    return {**calls, "TranslateX": affine(translate=(pixels, 0.0)), "TranslateY": affine(translate=(0.0, pixels))}
+    shifts = [affine(translate=t, center=(0.0, 0.0)) for t in ((pixels, 0.0), (0.0, pixels))]
+    return {**calls, "TranslateX": shifts[0], "TranslateY": shifts[1]}
 
 
 def dali_calls(level, h, w):
@@ -357,7 +360,7 @@ def tf_cifar10_calls(level, h, w):
 DIALECTS = {"timm": timm_calls, "dali": dali_calls, "tf": tf_calls, "tf-cifar10": tf_cifar10_calls}
 DRAWN_THEMSELVES = {"GaussianBlurRand", "Cutout"}
 UNLIKE_PILLOW = {"GaussianBlurRand", "Identity"}
-GENTLY = {"ShearY", "TranslateXRel", "TranslateYRel"}  # torchvision's matrix for them is some ulp off timm's
+GENTLY = {"ShearY"}  # torchvision's matrix for it is some ulp off timm's
 RESAMPLE = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC}
 
 
@@ -542,17 +545,12 @@ def arguments_of(transform, op, param, count=8000):
 
 def test_timm_randaugment_without_noise_draws_its_level():
     plain_one, more = (ae.RandAugment(1, 9, profile=p, p=1.0) for p in ("timm", "timm-increasing"))
-    for transform, op, param, values in (
-        (plain_one, "adjust_brightness", "brightness_factor", [1.72]),
-        (more, "adjust_brightness", "brightness_factor", [0.19, 1.81]),
-        (plain_one, "posterize", "bits", [3]),
-        (more, "posterize", "bits", [1]),
-        (plain_one, "solarize", "threshold", [230]),
-        (more, "solarize", "threshold", [26]),
-        (plain_one, "rotate", "angle", [-27.0, 27.0]),
-        (more, "rotate", "angle", [-27.0, 27.0]),
-    ):
-        np.testing.assert_allclose(np.unique(arguments_of(transform, op, param, 2000)), values, rtol=1e-12)
+    cases = [(f"adjust_{name}", f"{name}_factor", [1.72], [0.19, 1.81]) for name in ENHANCE.values()]
+    cases += [("posterize", "bits", [3], [1]), ("solarize", "threshold", [230], [26])]
+    cases += [("rotate", "angle", [-27.0, 27.0], [-27.0, 27.0]), ("solarize_add", "addition", [99], [99])]
+    for op, param, *values in cases:
+        for transform, wanted in zip((plain_one, more), values, strict=True):
+            np.testing.assert_allclose(np.unique(arguments_of(transform, op, param, 1000)), wanted, rtol=1e-12)
 
 
 @pytest.mark.parametrize("magnitude", [0, 5, 10])
@@ -688,6 +686,14 @@ def test_policy_of_a_search_drops_into_a_pipeline_as_json():
     assert_equals_replay(transform, noise(20, 20).expand(40, 3, 20, 20))
 
 
+def test_docs_show_a_valid_policy_and_every_published_name():
+    page = (Path(__file__).parent.parent / "docs" / "policies.md").read_text("utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert len(ae.Policy.from_json(example).sub_policies) == 3
+    rows = re.findall(r"^\| (`.*?) \| \d+", page, re.MULTILINE)
+    assert re.findall(r"`([a-z0-9-]+)`", " ".join(rows)) == list(PUBLISHED)
+
+
 @st.composite
 def any_policy(draw):
     profile = draw(st.sampled_from(sorted(PROFILES)))
@@ -720,6 +726,7 @@ def with_step(*step, profile="torchvision"):
 
 HERE = r"sub_policies\[3\]\[1\]"
 BAD_POLICIES = {
+    "a list for a profile": (with_step("Invert", 1, 0, profile=["x"]), "policy.profile: got"),
     "an unknown op": (with_step("Shear", 0.5, 3), HERE + ": unknown op 'Shear'; .*ShearX"),
     "an op of another profile": (with_step("TranslateXRel", 0.5, 3), HERE + ": unknown op .*torchvision has"),
     "a number for an op": (with_step(7, 0.5, 3), HERE + ": unknown op 7"),
@@ -778,7 +785,7 @@ def test_text_nested_without_end_is_refused(depth):
         f'{{"version": 1, "sub_policies": {nested}}}',
         f'{{"version": 1, "sub_policies": [[{nested}]]}}',
     ):
-        with pytest.raises(ValueError, match="policy|policies"):
+        with pytest.raises(ValueError, match=r"policy|policies"):
             ae.Policy.from_json(text)
 
 

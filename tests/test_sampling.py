@@ -134,6 +134,16 @@ def test_extreme_images_equal_the_twin(recipe):
     assert shown(drawn(pipe.sample(ids, size=sizes))) == shown(draw_rows(pipe, ids, 0, sizes))
 
 
+@pytest.mark.parametrize("side", [1, 2, 3, 5, 8, 32])
+def test_corners_on_a_line_leave_the_image_as_the_twin_does(side):
+    pipe, sizes = ae.Pipeline(ae.RandomPerspective(1.0, 1.0)), [(side, side + k % 2) for k in range(150)]
+    native, twin = drawn(pipe.sample(range(150), size=sizes)), draw_rows(pipe, range(150), 0, sizes)
+    assert [len(row) for row in native] == [len(row) for row in twin]
+    assert side > 5 or not all(native)
+    arguments = [np.array([args for row in rows for _, args in row], float) for rows in (native, twin)]
+    assert np.allclose(*arguments, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("group", [2, 3, 7, 500])
 @pytest.mark.parametrize("recipe", MIXING)
 def test_groups_of_any_size_equal_the_twin(recipe, group):

@@ -91,7 +91,7 @@ class RandAugment(PolicyTransform):
     """`num_ops` ops for each sample, each any of the space, all at one magnitude (arXiv 1909.13719).
 
     `magnitude` is a level of 0 .. `num_magnitude_bins` - 1. `profile` "timm" is timm's `rand-m{magnitude}`: its 15
-    ops, levels 0 to 10 (`num_magnitude_bins` is then 11), each op with probability `p` (0.5 there), the level normal
+    ops, levels 0 to 10 (11 bins), each op with probability `p` (0.5 there), the level normal
     about it with `magnitude_std`; "timm-increasing" its `inc1`.
     """
 
@@ -108,8 +108,10 @@ class RandAugment(PolicyTransform):
         self._check_choice("profile", ("torchvision", "timm", "timm-increasing"))
         timm = self.profile != "torchvision"
         self._check_whole("num_ops", 1, 64)
-        if timm:
+        if timm and self.num_magnitude_bins in (11, 31):  # the default is torchvision's
             self._set("num_magnitude_bins", 11)
+        elif timm:
+            raise self._fail("num_magnitude_bins", f"11, of profile {self.profile}")
         self._check_whole("num_magnitude_bins", 2, 1000)
         most = self.num_magnitude_bins - 1
         if not is_number(self.magnitude) or not 0 <= self.magnitude <= most:
@@ -185,6 +187,7 @@ class AugMix(PolicyTransform):
             raise self._fail("alpha", "a number above 0")
         if not isinstance(self.all_ops, bool):
             raise self._fail("all_ops", "True or False")
+        self._set("interpolation", self.interpolation or "bilinear")
         self._check_geometry(self._profile)
 
     @property

@@ -76,8 +76,9 @@ class Level:
         level, rule, ends = self, self.rule, (self.start, self.end)
         if self.values:
             ends, rule = (self.values[int(draw.level)],) * 2, "linear"
-        if self.draws:
-            draw = replace(draw, kind=self.draws)
+        if self.draws:  # the policy's level is the end of what the source draws from
+            ends = (self.start, self.end * draw.level / (levels - 1))
+            draw = Draw(levels - 1, self.draws)
         head = (
             *(op.code, p, level.signed, where, level.base, level.scale, RULES.index(rule), *ends),
             *(SIDES.index(level.side), FORMS.index(level.form), DRAWS.index(draw.kind)),
@@ -108,8 +109,13 @@ def _shear(axis: int, end: float, **more: object) -> Level:
 def _translate(axis: int, end: float, side: bool = True, **more: object) -> Level:
     fixed = {"angle": 0.0, "translate": 0.0, "scale": 1.0, "shear": 0.0}
     of = SIDES[1 + axis] if side else ""
-    more = {"form": "whole", **more}
-    return Level("affine", "translate", end=end, signed=True, side=of, at=axis, fixed=fixed, **more)  # type: ignore[arg-type]
+    return Level("affine", "translate", end=end, signed=True, side=of, at=axis, **{"fixed": fixed, **more})  # type: ignore[arg-type]
+
+
+def _glide(axis: int, end: float, side: bool = True) -> Level:
+    """By fractions of a pixel, about the corner: there the matrix is the shift itself."""
+    fixed = {"angle": 0.0, "translate": 0.0, "scale": 1.0, "shear": 0.0, "center": (0.0, 0.0)}
+    return _translate(axis, end, side, rule="linear", fixed=fixed)
 
 
 ENHANCE = {"Brightness": "brightness", "Color": "saturation", "Contrast": "contrast", "Sharpness": "sharpness"}
@@ -143,8 +149,8 @@ def torchvision(
     ops = {
         "ShearX": _shear(0, shear),
         "ShearY": _shear(1, shear),
-        "TranslateX": _translate(0, translate, of_side),
-        "TranslateY": _translate(1, translate, of_side),
+        "TranslateX": _translate(0, translate, of_side, form="whole"),
+        "TranslateY": _translate(1, translate, of_side, form="whole"),
         "Rotate": Level("rotate", "angle", end=rotate, signed=True),
         **_enhance(end=enhance, base=1.0, signed=True),
         "Posterize": Level("posterize", "bits", start=bits[0], end=bits[1], rule="steps"),
@@ -161,8 +167,8 @@ def _timm() -> Profile:
     ops = {
         "ShearX": _shear(0, 0.3, rule="linear"),
         "ShearY": _shear(1, 0.3, rule="linear"),
-        "TranslateXRel": _translate(0, 0.45, rule="linear", form="plain"),
-        "TranslateYRel": _translate(1, 0.45, rule="linear", form="plain"),
+        "TranslateXRel": _glide(0, 0.45),
+        "TranslateYRel": _glide(1, 0.45),
         "Rotate": Level("rotate", "angle", end=30.0, signed=True, rule="linear"),
         **_enhance(end=1.8, base=0.1, rule="linear"),
         **_enhance("Increasing", end=0.9, base=1.0, signed=True, rule="linear"),
@@ -197,13 +203,13 @@ def _published(
     fill: tuple[int, int, int],
     cutout: Level | None = None,
 ) -> Profile:
-    """What DALI and the TensorFlow code share: levels of 10, translation in pixels, Posterize never to 0 bits."""
+    """What DALI and the TensorFlow code share: levels of 10, translation in pixels, bits and thresholds in tables."""
     timm = _timm()
     shared = ("ShearX", "ShearY", "Rotate", *ENHANCE, "SolarizeAdd", *PLAIN)
     ops = {
         **{name: timm.ops[name] for name in shared},
-        "TranslateX": _translate(0, pixels, False, rule="linear", form="plain"),
-        "TranslateY": _translate(1, pixels, False, rule="linear", form="plain"),
+        "TranslateX": _glide(0, pixels, False),
+        "TranslateY": _glide(1, pixels, False),
         "Posterize": Level("posterize", "bits", values=bits),
         "Solarize": Level("solarize", "threshold", values=thresholds),
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from augengine.policies.levels import PROFILES
 from augengine.sampling import parse_json
-from augengine.transforms.transform import is_number
+from augengine.transforms.transform import is_number, plain
 
 PUBLISHED = (
     *("imagenet", "cifar10", "svhn"),
@@ -32,7 +32,7 @@ class Policy:
     profile: str = "torchvision"
 
     def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
+        if not isinstance(self.profile, str) or self.profile not in PROFILES:
             raise ValueError(f"policy.profile: got {self.profile!r}; expected one of {', '.join(PROFILES)}")
         subs = self.sub_policies
         if not _is_list(subs) or not subs:
@@ -50,7 +50,7 @@ class Policy:
     def _check_step(self, step: Any, place: str) -> Step:
         if not _is_list(step) or len(step) != 3:
             raise ValueError(f"{place}: got {step!r:.80}; expected [op, probability, magnitude]")
-        name, p, magnitude = step
+        name, p, magnitude = step[0], plain(step[1]), plain(step[2])
         profile = PROFILES[self.profile]
         if not isinstance(name, str) or name not in profile.ops:
             raise ValueError(
@@ -97,12 +97,16 @@ class Policy:
         return Policy.from_data(parse_json(text, "policy"))
 
     @staticmethod
-    @lru_cache
     def published(name: str) -> "Policy":
         """A published policy: `imagenet`, `cifar10` and `svhn` as torchvision has them, or another dialect's."""
-        if name not in PUBLISHED:
+        if not isinstance(name, str) or name not in PUBLISHED:
             raise ValueError(f"policy: unknown name {name!r}; published are {', '.join(PUBLISHED)}")
-        return Policy.from_json(files("augengine.policies").joinpath(f"published/{name}.json").read_text("utf-8"))
+        return _read_published(name)
+
+
+@lru_cache
+def _read_published(name: str) -> Policy:
+    return Policy.from_json(files("augengine.policies").joinpath(f"published/{name}.json").read_text("utf-8"))
 
 
 def _is_list(value: object) -> bool:

@@ -34,7 +34,7 @@ class Transform:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            self._set(f.name, _plain(getattr(self, f.name)))
+            self._set(f.name, plain(getattr(self, f.name)))
         self._check()
 
     def _check(self) -> None:
@@ -113,10 +113,10 @@ class Transform:
         self._set("interpolation", name)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """NumPy's and torch's numbers, arrays and tensors as Python's numbers and tuples."""
     value = value.tolist() if hasattr(value, "tolist") else value
-    return tuple(_plain(v) for v in value) if isinstance(value, (list, tuple)) else value
+    return tuple(plain(v) for v in value) if isinstance(value, (list, tuple)) else value
 
 
 def is_number(value: object) -> bool:
