@@ -1,100 +1,21 @@
-"""The sampler again in Python, from the definition of Philox4x32-10 (Salmon et al. 2011) and each transform's rule.
+"""The sampler again in Python, from each transform's rule; stream_twin.py has its random numbers.
 
 A sampler takes its spec's values, a stream and the image's size, and gives its calls, (name, native arguments), and
-the size after them. What the published packages define is taken from them: torch's linspace, Pillow's rotated size.
+the size after them. What the published packages define is taken from them: Pillow's rotated size.
 """
 
 import math
-from collections import namedtuple
 from fractions import Fraction
-from functools import lru_cache
 
 import numpy as np
-import torch
+import policy_twin
 from PIL import Image
+from stream_twin import Stream
 
 from augengine import _native
-from augengine.ops import max_width, op_coded
-from augengine.policies.levels import DRAWS, FORMS, RULES, SIDES
+from augengine.ops import op_coded
 
-MASK = 0xFFFFFFFF
 PARTNERS = {"mixup": 1, "cutmix": 1, "ricap": 3}
-
-
-def philox4x32(counter, key):
-    """Words of Python's integers, or of uint64 arrays of them."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(10):
-        a, b = 0xD2511F53 * c0, 0xCD9E8D57 * c2
-        c0, c1, c2, c3 = (b >> 32) ^ c1 ^ k0, b & MASK, (a >> 32) ^ c3 ^ k1, a & MASK
-        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
-    return [c0, c1, c2, c3]
-
-
-class Stream:
-    """The draws of one transform for one sample."""
-
-    def __init__(self, seed, epoch, sample_id, position):
-        self.key = (seed & MASK, seed >> 32)
-        self.counter = [position << 16, epoch, sample_id & MASK, (sample_id >> 32) & MASK]
-        self.words = []
-
-    def word(self):
-        if not self.words:
-            self.words = philox4x32(self.counter, self.key)
-            self.counter[0] += 1
-        return self.words.pop(0)
-
-    def uniform(self, low=0.0, high=1.0):
-        u = (self.word() >> 8) / 2**24
-        return u if (low, high) == (0.0, 1.0) else low + (high - low) * u
-
-    def within(self, low, high):
-        """Uniform, without a draw where there is nothing to choose."""
-        return low if low == high else self.uniform(low, high)
-
-    def below(self, n):
-        return (self.word() * n) >> 32
-
-    def passes(self, p):
-        return p >= 1.0 or self.uniform() < p
-
-    def open_unit(self):
-        return (self.word() + 0.5) / 2**32
-
-    def shuffled(self, n):
-        order = list(range(n))
-        for i in range(n - 1):
-            j = i + self.below(n - i)
-            order[i], order[j] = order[j], order[i]
-        return order
-
-    def normal(self):
-        radius = math.sqrt(-2.0 * math.log(self.open_unit()))
-        return radius * math.cos(2.0 * math.pi * self.uniform())
-
-    def log_gamma(self, shape):
-        boost = 0.0
-        if shape < 1.0:
-            boost, shape = math.log(self.open_unit()) / shape, shape + 1.0
-        d = shape - 1.0 / 3.0
-        c = 1.0 / math.sqrt(9.0 * d)
-        while True:
-            x = self.normal()
-            t = 1.0 + c * x
-            v = t * t * t
-            if t > 0 and math.log(self.open_unit()) < 0.5 * x * x + d - d * v + d * math.log(v):
-                return math.log(d * v) + boost
-
-    def beta(self, alpha):
-        a, b = self.log_gamma(alpha), self.log_gamma(alpha)
-        return 1.0 / (1.0 + math.exp(b - a)) if b - a < 709 else 0.0
-
-    def dirichlet(self, alpha, n):
-        logs = [self.log_gamma(alpha) for _ in range(n)]
-        parts = [math.exp(v - max(logs)) for v in logs]
-        return [np.float32(part / sum(parts)) for part in parts]
 
 
 def sometimes(sampler):
@@ -304,87 +225,8 @@ def sample_order(v, s, size):
     return sample_all([specs[i] for i in s.shuffled(len(specs))], s, size)
 
 
-Entry = namedtuple(
-    "Entry", "op p signed arg base scale rule start end side form draw level spread most levels mixed args"
-)
-
-
-def sample_entry(v, number, s, size):
-    """The calls, none or one, of entry `number` of those that the values hold."""
-    width = _native.ENTRY_ARGS + max_width()
-    values = v[number * width : (number + 1) * width]
-    e = Entry(*values[: _native.ENTRY_ARGS], list(values[_native.ENTRY_ARGS :]))
-    if not s.passes(e.p) or e.op < 0:
-        return []
-    op, args = op_coded(int(e.op)), e.args
-    if e.mixed >= 0:
-        args[int(e.mixed)] = 1 + s.below(2)
-    if e.arg >= 0 and not set_level(e, args, s, size):
-        return []
-    return [(op.name, args[: op.width])]
-
-
-def set_level(e, args, s, size):
-    """Draws the level and writes what it gives; false where that changes nothing."""
-    value, form, at = level_value(e, draw_level(e, s), size), FORMS[int(e.form)], int(e.arg)
-    if e.signed and s.uniform() < 0.5:
-        value = -value
-    if form == "square":
-        half, centers = int(value) // 2, [s.below(n) for n in size]
-        ends = [(max(c - half, 0), min(c + half, n)) for c, n in zip(centers, size, strict=True)]
-        args[:4] = [*(low for low, _ in ends), *(high - low for low, high in ends)]
-        return half > 0
-    value = math.degrees(math.atan(value)) if form == "shear" else math.trunc(value) if form == "whole" else value
-    args[at : at + (2 if form == "twice" else 1)] = [e.base + value * e.scale] * (2 if form == "twice" else 1)
-    return True
-
-
-def draw_level(e, s):
-    kind = DRAWS[int(e.draw)]
-    if kind == "normal":
-        return min(max(e.level + e.spread * s.normal(), 0.0), e.most)
-    return s.uniform(0.0, e.level) if kind == "continuous" else s.below(int(e.level)) if kind == "uniform" else e.level
-
-
-def level_value(e, level, size):
-    side = {"": 1.0, "width": size[1], "height": size[0]}[SIDES[int(e.side)]]
-    start, end, rule = e.start, e.end, RULES[int(e.rule)]
-    if rule == "linspace" and level == int(level):
-        return linspace(start * side, end * side, int(e.levels))[int(level)]
-    if rule == "steps":
-        steps = torch.tensor(level, dtype=torch.float32) / ((e.levels - 1) / abs(end - start))
-        return start + math.copysign(steps.round().item(), end - start)
-    return (start + (end - start) * (level / (e.levels - 1))) * side
-
-
-@lru_cache(None)
-def linspace(start, end, count):
-    return torch.linspace(start, end, count).tolist()
-
-
-def sample_policy(v, s, size):
-    subs, ops = int(v[0]), int(v[1])
-    sub = s.below(subs)
-    return [call for i in range(ops) for call in sample_entry(v[2:], sub * ops + i, s, size)], size
-
-
-def sample_augment(v, s, size):
-    return [call for _ in range(int(v[0])) for call in sample_entry(v[2:], s.below(int(v[1])), s, size)], size
-
-
-def sample_augmix(v, s, size):
-    chains, depth, alpha, entries = int(v[0]), int(v[1]), v[2], int(v[3])
-    kept, mixed = s.dirichlet(alpha, 2)
-    shares = [share * mixed for share in s.dirichlet(alpha, chains)]
-    calls = [("chain", [kept, 0])]
-    for i, share in enumerate(shares):
-        for _ in range(depth if depth > 0 else 1 + s.below(3)):
-            calls += sample_entry(v[4:], s.below(entries), s, size)
-        calls.append(("chain", [share, 1 if i < chains - 1 else 2]))
-    return calls, size
-
-
-SAMPLERS = {name.removeprefix("sample_"): f for name, f in list(globals().items()) if name.startswith("sample_")}
+FUNCTIONS = vars(policy_twin) | globals()
+SAMPLERS = {name.removeprefix("sample_"): f for name, f in FUNCTIONS.items() if name.startswith("sample_")}
 
 
 def draw_rows(pipeline, ids, epoch, sizes):

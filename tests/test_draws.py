@@ -1,17 +1,17 @@
-"""Distributions of the draws: as torchvision's, or as the paper's law says."""
+"""Distributions of the draws: as torchvision's, or as the paper's law says. Those of policies: test_policy_draws.py."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from sampling_twin import philox4x32
+from laws import follows, is_sampled_alike, is_standard_normal, is_uniform, same_counts
 from scipy import stats
+from stream_twin import philox4x32
 from torchvision.transforms import v2
 
 import augengine as ae
 from augengine import functional
-from augengine.ops import op_named
 
 COUNT, SIZE = 4000, (90, 120)
 BLANK = torch.zeros((3, *SIZE), dtype=torch.uint8)
@@ -29,39 +29,6 @@ def theirs(transform, *names, count=COUNT, image=BLANK):
     torch.manual_seed(0)
     params = (transform.make_params([image]) for _ in range(count))
     return np.array([np.hstack([p[name] for name in names]) for p in params], float).T
-
-
-def is_sampled_alike(a, b):
-    """Whether two samples may come from one law: chi-square on values that come often, else Kolmogorov and Smirnov."""
-    counts = Counter(a.tolist()), Counter(b.tolist())
-    return same_counts(*counts) if len(counts[0]) < len(a) / 20 else stats.ks_2samp(a, b).pvalue > 1e-3
-
-
-def same_counts(a, b):
-    """Whether two Counters may count draws of one law; what is rare is counted together."""
-    table = np.array([[a[key], b[key]] for key in set(a) | set(b)])
-    rare = table.sum(1) < 16
-    table = np.vstack([table[~rare], table[rare].sum(0)])
-    table = table[table.sum(1) > 0]
-    return len(table) == 1 or stats.chi2_contingency(table).pvalue > 1e-3
-
-
-def is_uniform(values, n):
-    """Whether whole numbers may be uniform in 0 .. n-1."""
-    counts = np.bincount(values.astype(int), minlength=n)
-    return len(counts) == n and stats.chisquare(counts).pvalue > 1e-3
-
-
-def follows(observed, expected):
-    """Whether counts may be those that a law expects; what is rare is counted together."""
-    often = expected >= 5
-    observed, expected = (np.append(v[often], v[~often].sum()) for v in (observed, expected))
-    assert not observed[expected == 0].any()
-    return stats.chisquare(observed[expected > 0], expected[expected > 0]).pvalue > 1e-3
-
-
-def is_standard_normal(values):
-    return stats.kstest(np.ravel(values), "norm").pvalue > 1e-3
 
 
 CROPS = {  # (size, padding, pad if needed), of a 90 x 120 image
@@ -281,153 +248,3 @@ def test_color_shifts_are_uniform_in_each_channel():
     shifts = ours(ae.ColorShift((-10, 30)), "shift")
     assert all(stats.kstest((shift + 10) / 40, "uniform").pvalue > 1e-3 for shift in shifts)
     assert np.abs(np.corrcoef(shifts) - np.eye(3)).max() < 0.06
-
-
-ENHANCE = {"Brightness": "brightness", "Color": "saturation", "Contrast": "contrast", "Sharpness": "sharpness"}
-LEVELED = ("angle", "translate", "shear", "bits", "threshold", *(f"{name}_factor" for name in ENHANCE.values()))
-
-
-def as_ours(name, magnitude):
-    """The op that torchvision's name and magnitude mean, and its numbers; None for no op."""
-    if name in ENHANCE:
-        return f"adjust_{ENHANCE[name]}", 1.0 + magnitude
-    axis = {"X": 1, "Y": 0}.get(name[-1], 0)
-    if name.startswith("Shear"):
-        degrees = np.degrees(np.arctan(magnitude))
-        return "affine", 0, 0, 0, degrees * axis, degrees * (1 - axis)
-    if name.startswith("Translate"):
-        return "affine", 0, int(magnitude) * axis, int(magnitude) * (1 - axis), 0, 0
-    scale = {"Rotate": 1, "Posterize": 1, "Solarize": 255}
-    numbers = [magnitude * scale[name]] if name in scale else []
-    return None if name == "Identity" else (name.lower(), *numbers)
-
-
-def rounded(call):
-    return call[0], *(round(float(v), 5) + 0.0 for v in call[1:])
-
-
-def recorded(kind):
-    """torchvision's transform of that name, which notes its calls in place of running them."""
-
-    class Recorded(getattr(v2, kind)):
-        def _apply_image_or_video_transform(self, image, transform_id, magnitude, **_):
-            if (call := as_ours(transform_id, magnitude)) is not None:
-                self.calls.append(rounded(call))
-            return image
-
-    return Recorded
-
-
-def their_calls(kind, count, size, **options):
-    torch.manual_seed(0)
-    transform, image, rows = recorded(kind)(**options), torch.zeros((3, *size), dtype=torch.uint8), []
-    for _ in range(count):
-        transform.calls = []
-        transform(image)
-        rows.append(tuple(transform.calls))
-    return rows
-
-
-def our_calls(kind, count, size, **options):
-    return [
-        tuple(
-            rounded((name, *np.hstack([[], *(params[key] for key in params if key in LEVELED)])))
-            for name, params in row
-            if name != "chain"
-        )
-        for row in ae.Pipeline(getattr(ae, kind)(**options)).sample(range(count), size=size)
-    ]
-
-
-POLICIES = {
-    "imagenet": ("AutoAugment", 4000, {"policy": v2.AutoAugmentPolicy.IMAGENET}),
-    "cifar10": ("AutoAugment", 4000, {"policy": v2.AutoAugmentPolicy.CIFAR10}),
-    "svhn": ("AutoAugment", 4000, {"policy": v2.AutoAugmentPolicy.SVHN}),
-    "one op": ("RandAugment", 4000, {"num_ops": 1}),
-    "two ops": ("RandAugment", 9000, {}),
-    "three ops": ("RandAugment", 4000, {"num_ops": 3, "magnitude": 4, "num_magnitude_bins": 11}),
-    "wide": ("TrivialAugmentWide", 9000, {}),
-    "wide of few bins": ("TrivialAugmentWide", 4000, {"num_magnitude_bins": 6}),
-    "one chain": ("AugMix", 3000, {"mixture_width": 1, "severity": 4}),
-    "one op a chain": ("AugMix", 3000, {"mixture_width": 1, "chain_depth": 1, "severity": 10, "all_ops": False}),
-    "three chains": ("AugMix", 2000, {}),
-}
-
-
-@pytest.mark.parametrize("name", POLICIES)
-def test_policies_draw_the_calls_that_torchvision_draws(name):
-    kind, count, options = POLICIES[name]
-    mine, yours = our_calls(kind, count, (40, 56), **options), their_calls(kind, count, (40, 56), **options)
-    assert {call for row in mine for call in row} == {call for row in yours for call in row}
-    assert same_counts(Counter(mine), Counter(yours))
-    assert same_counts(Counter(map(len, mine)), Counter(map(len, yours)))
-    for place in range(max(map(len, mine))):
-        counts = [Counter(row[place] for row in rows if len(row) > place) for rows in (mine, yours)]
-        assert same_counts(*counts)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (33, 500), (224, 224), (3000, 17)])
-@pytest.mark.parametrize("magnitude", [0, 1, 15, 16, 30])
-def test_magnitudes_are_torchvisions_at_every_size(magnitude, size):
-    options = {"num_ops": 1, "magnitude": magnitude}
-    mine, yours = (set(calls("RandAugment", 400, size, **options)) for calls in (our_calls, their_calls))
-    assert mine == yours
-
-
-def test_wide_draws_each_op_and_each_magnitude_alike():
-    calls = our_calls("TrivialAugmentWide", 28000, (40, 56))
-    ops = Counter(row[0][0] if row else "identity" for row in calls)
-    affine, others = ops.pop("affine"), np.array(list(ops.values()))
-    assert len(others) == 10
-    assert stats.chisquare([affine, *others], [28000 * 4 / 14] + [28000 / 14] * 10).pvalue > 1e-3
-    turns = Counter(abs(row[0][1]) for row in calls if row and row[0][0] == "rotate")
-    assert sorted(turns) == pytest.approx([4.5 * i for i in range(31)], abs=1e-4)
-    assert stats.chisquare(list(turns.values())).pvalue > 1e-3
-
-
-def chains(count, **options):
-    """The weights of AugMix, the image's own first, and the chains' depths: an array each, a row a sample."""
-    chain = op_named("chain").code
-    calls = ae.Pipeline(ae.AugMix(**options)).sample(range(count), size=(40, 56)).calls
-    found = [np.flatnonzero(row["op"] == chain) for row in calls]
-    weights = np.array([row["args"][at, 0] for row, at in zip(calls, found, strict=True)])
-    return weights, [np.diff(at) - 1 for at in found]
-
-
-@pytest.mark.parametrize(("width", "alpha"), [(3, 1.0), (5, 0.3), (2, 4.0)])
-def test_chains_weights_follow_dirichlet(width, alpha):
-    weights, _ = chains(COUNT, mixture_width=width, alpha=alpha)
-    assert weights.shape == (COUNT, width + 1)
-    assert np.allclose(weights.sum(1), 1.0, atol=1e-6)
-    own, sure = weights[:, 0], weights[:, 0] < 0.999  # float32 can't tell the rest's shares apart beyond
-    assert stats.kstest(own[own < 0.5], lambda v: 2 * stats.beta(alpha, alpha).cdf(v)).pvalue > 1e-3
-    shares = weights[sure, 1:] / weights[sure, 1:].sum(1, keepdims=True)
-    law = stats.beta(alpha, alpha * (width - 1))
-    for share in shares.T:
-        assert stats.kstest(share[share < 0.9], lambda v: law.cdf(v) / law.cdf(0.9)).pvalue > 1e-3
-        assert abs(np.corrcoef(share, own[sure])[0, 1]) < 0.06
-    assert abs(np.corrcoef(shares[:, 0], shares[:, 1])[0, 1] + 1 / (width - 1)) < 0.06
-
-
-def test_chains_have_depths_of_one_to_three_alike():
-    depths = np.array(chains(COUNT)[1])
-    for k in range(3):
-        assert is_uniform(depths[:, k] - 1, 3)
-    assert np.abs(np.corrcoef(depths.T) - np.eye(3)).max() < 0.06
-    assert (np.array(chains(100, chain_depth=5)[1]) == 5).all()
-
-
-@pytest.mark.parametrize("profile", ["timm", "timm-increasing"])
-def test_timms_levels_are_normal_about_the_magnitude(profile):
-    rand = ae.RandAugment(1, 9, profile=profile, magnitude_std=0.8, p=0.5)
-    rows = list(ae.Pipeline(rand).sample(range(30000), size=(40, 56)))
-    assert stats.binomtest(sum(map(len, rows)), 30000, 0.5).pvalue > 1e-3
-    calls = [row[0][1] for row in rows if row and row[0][0] == "rotate"]
-    angle, by = np.array([c["angle"] for c in calls]), [c["interpolation"] for c in calls]
-    level = np.abs(angle) / 3.0
-    assert stats.binomtest(int((level == 10).sum()), len(level), stats.norm(9, 0.8).sf(10)).pvalue > 1e-3
-    inside = stats.truncnorm(-9 / 0.8, 1 / 0.8, 9, 0.8)
-    assert stats.kstest(level[level < 10], inside.cdf).pvalue > 1e-3
-    assert stats.binomtest(int((angle < 0).sum()), len(angle), 0.5).pvalue > 1e-3
-    assert stats.binomtest(by.count("bilinear"), len(by), 0.5).pvalue > 1e-3
-    assert set(by) == {"bilinear", "bicubic"}

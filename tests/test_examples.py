@@ -10,12 +10,12 @@ from examples import demo, replay, train_loop
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_readmes_quick_start_runs():
+def test_the_readmes_python_runs_from_top_to_bottom():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names = {}
     for block in blocks:
-        names = {}
         exec(block, names)
-        assert names["batch"].shape == (8, 3, 224, 224)
+    assert names["batch"].shape == (8, 3, 224, 224)
 
 
 def test_a_replayed_program_gives_the_same_bytes(tmp_path, capsys):

@@ -141,3 +141,16 @@ def test_mixup_blends_in_float32():
 def test_unknown_op_names_what_there_is():
     with pytest.raises(AttributeError, match="adjust_brightness"):
         functional.adjust_brightnes(noise(3, 3), 1.0)
+
+
+@pytest.mark.parametrize("name", ["affine", "autocontrast", "adjust_contrast", "pad", "resize", "rotate"])
+def test_equals_pillow_at_8k(name):
+    params = {
+        "affine": {"angle": 12.0, "translate": (40.0, -9.0), "scale": 1.1, "shear": (5.0, 0.0), "fill": 9},
+        "adjust_contrast": {"contrast_factor": 1.7},
+        "pad": {"padding": (3, 0, 90, 5), "padding_mode": "reflect"},
+        "resize": {"size": (1111, 777), "interpolation": "bicubic"},
+        "rotate": {"angle": -33.0, "fill": 200},
+    }
+    image = gradient(4320, 8192, 1)
+    assert_equal(OPS[name], image, params.get(name, {}))

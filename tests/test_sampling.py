@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from recipes import MEAN, STD, everything
-from sampling_twin import draw_rows, philox4x32
+from sampling_twin import draw_rows
 from scipy import stats
+from stream_twin import philox4x32
 
 import augengine as ae
 from augengine.ops import OPS, op_coded

@@ -15,7 +15,8 @@ SHOWN = tuple(
 declare(
     "erase",
     "region",
-    "Writes v into rows i..i+h and columns j..j+w. Before Normalize v is a byte, after it a value in output units.",
+    "Writes v into rows i..i+h and columns j..j+w. Before Normalize v is a byte, clipped to 0..255; after it, v is in "
+    "output units.",
     "torchvision.transforms.v2.functional.erase",
     *RECTANGLE,
     Param("v", default=0.0, width=3, samples=(7.0,)),
