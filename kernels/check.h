@@ -45,7 +45,8 @@ inline std::string unsound_mix(const Call& call, int h, int w, int batch) {
     const int top = p.top + p.dy, left = p.left + p.dx;
     const bool inside = p.top >= 0 && p.left >= 0 && p.top + p.height <= h && p.left + p.width <= w && top >= 0 &&
                         left >= 0 && top + p.height <= h && left + p.width <= w;
-    if (!inside) return "mixes " + size_text(p.height, p.width) + ", which reaches outside the " + size_text(h, w) + " image";
+    if (!inside)
+      return "mixes " + size_text(p.height, p.width) + ", which reaches outside the " + size_text(h, w) + " image";
   }
   return "";
 }

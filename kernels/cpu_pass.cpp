@@ -158,7 +158,7 @@ bool run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
     canvas[i].origin = arena.take<u8>(need.chain);
     canvas[i].sum = arena.take<float>(need.chain);
   }
-  const Arena finish = {arena.take<u8>(finish_bytes(job))};  // apart from `arena`: partners are drawn while a row is finished
+  const Arena finish = {arena.take<u8>(finish_bytes(job))};  // apart: partners are drawn while a row is finished
   int drawn[2] = {-1, -1};  // which row each canvas holds
   int own = 0;
   for (int i = 0; i < count; i++) {

@@ -1,4 +1,4 @@
-// Geometry ops: from a call's arguments to its coordinate map, in Pillow's and torchvision's double arithmetic. Host only.
+// Geometry ops: from a call's arguments to its coordinate map, in the doubles of Pillow and torchvision. Host only.
 #pragma once
 #include <stdio.h>
 #include <stdlib.h>

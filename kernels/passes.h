@@ -131,7 +131,8 @@ void affine_smoothly(const Canvas& c, int channels, const Geometry& g, const Pla
   for (int y = 0; y < g.out_h; y++)
     for (int x = 0; x < g.out_w; x++)
       for (int k = 0; k < channels; k++)
-        out.row(k, y)[x] = interpolated(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in.row(k, py)[px]; });
+        out.row(k, y)[x] =
+            interpolated(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in.row(k, py)[px]; });
 }
 
 // Nearest where 16.16 overflows: Pillow's repeated addition, down the first column and along each row.

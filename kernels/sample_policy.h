@@ -14,7 +14,8 @@ enum LevelRule : int { RULE_LINSPACE, RULE_STEPS, RULE_LINEAR };         // torc
 enum LevelSide : int { SIDE_NONE, SIDE_WIDTH, SIDE_HEIGHT };             // `from` and `to` are fractions of it
 // as it is; truncated; degrees(atan(value)); for two arguments; the side of a square at a drawn place
 enum LevelForm : int { FORM_PLAIN, FORM_WHOLE, FORM_SHEAR, FORM_TWICE, FORM_SQUARE };
-enum LevelDraw : int { DRAW_FIXED, DRAW_UNIFORM, DRAW_NORMAL, DRAW_CONTINUOUS };  // LEVEL; 0 .. LEVEL - 1; about LEVEL; [0, LEVEL]
+// LEVEL; 0 .. LEVEL - 1; normal about LEVEL; uniform in [0, LEVEL]
+enum LevelDraw : int { DRAW_FIXED, DRAW_UNIFORM, DRAW_NORMAL, DRAW_CONTINUOUS };
 
 // torch.linspace(from, to, n)[i] on a CPU with fused multiply-adds: float32, one rounding
 inline double linspace(double from, double to, int n, int i) {

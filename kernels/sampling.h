@@ -21,8 +21,7 @@ enum SamplerCode : int {
 #undef AE_CODE
 };
 
-
-
+// Transforms of transforms: a nested one is (sampler, slots, n, value * n) and draws from the same stream.
 inline void sample_nested(const double* v, Stream& s, Draft& d);
 
 inline const double* behind_nested(const double* v) { return v + 3 + (int)v[2]; }
@@ -66,8 +65,6 @@ inline void sample_one(int sampler, const double* v, Stream& s, Draft& d) {
 
 inline void sample_nested(const double* v, Stream& s, Draft& d) { sample_one((int)v[0], v + 3, s, d); }
 
-
-
 enum : int { HEAD_SAMPLER, HEAD_POSITION, HEAD_SLOTS, HEAD_PER_GROUP, HEAD_COUNT, HEAD };
 
 inline const double* behind_transform(const double* v) { return v + HEAD + (int)v[HEAD_COUNT]; }
@@ -91,7 +88,8 @@ inline bool is_mix_op(int op) { return op >= 0 && PARTNERS[op] > 0; }
 
 // Partners for the mixes of one position: inside each group of consecutive rows, a keyed random cycle through all its
 // rows; a row's partners are those that follow it there. Alone in its group, a sample stays as it is.
-inline void assign_partners(Call* calls, int slots, int batch, int position, u64 seed, u32 epoch, const u64* ids, int group) {
+inline void assign_partners(Call* calls, int slots, int batch, int position, u64 seed, u32 epoch, const u64* ids,
+                            int group) {
   int* order = (int*)malloc(sizeof(int) * group);
   for (int start = 0; start < batch; start += group) {
     const int n = min_of(group, batch - start);

@@ -11,7 +11,9 @@
 namespace ae { namespace AE_ISA {
 
 // The kernels in the order in which one wave launches them; `finish` ends the batch.
-#define AE_KERNELS(X) X(taps) X(statistics) X(tables) X(pixels) X(stencils) X(convolutions) X(chains) X(regions) X(gathers) X(resample) X(finish)
+#define AE_KERNELS(X)                                                                                     \
+  X(taps) X(statistics) X(tables) X(pixels) X(stencils) X(convolutions) X(chains) X(regions) X(gathers)    \
+  X(resample) X(finish)
 enum KernelCode : int {
 #define AE_CODE(name) KERNEL_##name,
   AE_KERNELS(AE_CODE)
