@@ -2,11 +2,13 @@
 
 The functions are made from the registry. They take uint8 images, (C, H, W), (B, C, H, W) or a list of (C, H, W), and
 return (C, H, W) or (B, C, H, W) uint8 on the same device; ops on finished values, such as mixes, float32 byte/255.
-A parameter is one value for all images, or a tensor or array with one value (or row of values) a sample.
+A parameter is one value for all images, or a tensor or array (B,) with one a sample; of a parameter of several numbers
+(B, n). As in torchvision, one number as a size is the shorter side, and as a shear that of x.
 """
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +17,10 @@ from torch import Tensor
 from augengine import _native
 from augengine.backends import backend_name, load_backend
 from augengine.backends.images import check_images
-from augengine.ops import OPS, Op
+from augengine.ops import OPS, Op, Param
 from augengine.plan import NEVER, Plan, finish_table
 from augengine.sampling import CALL, Program
+from augengine.transforms import Resize
 
 ImageBatch = Tensor | Sequence[Tensor]
 Function = Callable[..., Tensor]
@@ -30,7 +33,8 @@ def apply(op: Op, images: ImageBatch, params: dict[str, object], resize_order: s
     calls = np.zeros((len(batch), 1), CALL)
     calls["op"] = op.code
     for i in range(len(batch)):
-        args = op.encode({name: _value_of(value, i, len(batch), op, name) for name, value in params.items()})
+        values = {p.name: _value_of(params[p.name], i, len(batch), op, p) for p in op.params if p.name in params}
+        args = op.encode(_in_full(op, values, batch.sizes[i].tolist(), params.get("max_size")))
         calls["args"][i, 0, : len(args)] = args
     dtype, finish = (torch.float32, -1) if op.output_units else (torch.uint8, NEVER)
     program = Program(calls, batch.sizes)
@@ -44,13 +48,30 @@ def apply(op: Op, images: ImageBatch, params: dict[str, object], resize_order: s
     return out[0] if single else out
 
 
-def _value_of(value: object, i: int, count: int, op: Op, name: str) -> object:
-    """Sample i's value of a parameter."""
-    if isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0:
+def _value_of(value: object, i: int, count: int, op: Op, p: Param) -> object:
+    """Sample i's value of a parameter: of a tensor or array (B,), or (B, width) for one of several numbers."""
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim > (p.width > 1):
         if len(value) != count:
-            raise ValueError(f"{op.name}.{name}: got {len(value)} values for {count} images; expected one a sample")
+            raise ValueError(f"{op.name}.{p.name}: got {len(value)} values for {count} images; expected one a sample")
         value = value[i]
     return value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value
+
+
+def _in_full(op: Op, values: dict[str, Any], image_size: tuple[int, int], max_size: Any) -> dict[str, Any]:
+    """The parameters that torchvision takes in a short form, as the op has them."""
+    size, padding = values.get("size"), values.get("padding")
+    if size is not None and (isinstance(size, int) or (isinstance(size, Sequence) and len(size) == 1)):
+        of = image_size if op.name == "resize" else (values["height"], values["width"])
+        next(p for p in op.params if p.name == "size").encode(op.name, size)
+        size = Resize(size, max_size=max_size).out_size(of)  # the shorter side
+        values |= {"size": size}
+    elif max_size is not None:
+        raise ValueError(
+            f"{op.name}.max_size: got {max_size!r} with size {size!r}; expected one number as size with it"
+        )
+    if isinstance(padding, Sequence) and len(padding) == 2:
+        values |= {"padding": (*padding, *padding)}
+    return values
 
 
 def _function_of(op: Op) -> Function:
@@ -59,6 +80,8 @@ def _function_of(op: Op) -> Function:
     for p in op.params:
         default = inspect.Parameter.empty if p.default is None and not p.optional else p.default
         parameters.append(inspect.Parameter(p.name, keyword, default=default))
+    if op.name == "resize":
+        parameters.append(inspect.Parameter("max_size", keyword, default=None))
     if any(p.name == "size" for p in op.params):
         parameters.append(inspect.Parameter("resize_order", inspect.Parameter.KEYWORD_ONLY, default="pillow13"))
     signature = inspect.Signature(parameters, return_annotation=Tensor)
@@ -109,7 +132,7 @@ def perspective(
 
 _FUNCTIONS["perspective"] = perspective
 globals().update(_FUNCTIONS)
-__all__ = ["apply", *_FUNCTIONS]
+__all__ = list(_FUNCTIONS)
 
 
 def __getattr__(name: str) -> Function:

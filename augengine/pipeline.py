@@ -14,9 +14,9 @@ from torch import Tensor
 from augengine.annotations import Boxes, Masks, move_boxes, move_masks
 from augengine.backends import NAMES, backend_name, load_backend
 from augengine.backends.images import Images, check_images
-from augengine.ops import MAX_SIDE
+from augengine.ops import MAX_SIDE, op_coded
 from augengine.plan import Plan, compile_draws, compile_plan
-from augengine.sampling import Program, draw_program, parse_json
+from augengine.sampling import MAX_TRANSFORMS, Program, draw_program, parse_json
 from augengine.transforms import Normalize, Size, Transform, from_config, to_config
 
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.uint8)}
@@ -64,10 +64,12 @@ class Pipeline:
         _check_choice("memory_format", memory_format, FORMATS.values())
         _check_choice("backend", backend, NAMES)
         _check_choice("resize_order", resize_order, ORDERS)
-        if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
-            raise ValueError(f"Pipeline.num_classes: got {num_classes!r}; expected a positive number of classes")
-        if not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise ValueError(f"Pipeline.seed: got {seed!r}; expected a whole number in [0, 2**64)")
+        if num_classes is not None:
+            num_classes = _check_whole("num_classes", num_classes, 1, 2**31, "a positive number of classes")
+        seed = _check_whole("seed", seed, 0, 2**64, "a whole number in [0, 2**64)")
+        mix_group = _check_whole("mix_group", mix_group, 2, 2**17, "a number of samples in [2, 2**17)")
+        if len(transforms) > MAX_TRANSFORMS:
+            raise ValueError(f"Pipeline: got {len(transforms)} transforms; expected {MAX_TRANSFORMS} or fewer")
         if (
             isinstance(label_smoothing, bool)
             or not isinstance(label_smoothing, (int, float))
@@ -133,9 +135,22 @@ class Pipeline:
             i = differ[0]
             drawn, got = ("x".join(map(str, sizes[i])) for sizes in (program.sizes, checked.sizes))
             raise ValueError(f"program row {i}: was drawn for an image of {drawn}; images[{i}] is {got}")
-        if not self._mixes and program.mixes:
-            raise ValueError("program: mixes, and this pipeline has no transform that does")
+        self._check_calls(program)
         return self._run(checked, program, targets, masks, boxes)
+
+    def _check_calls(self, program: Program) -> None:
+        """A program is of the pipeline that it runs in: each call one that the transform at its position can make."""
+        drawn = [set(spec.ops) if (spec := t.spec()) else set() for t in self.transforms]
+        calls = program.calls[program.calls["op"] >= 0]
+        for code, position in np.unique(np.stack([calls["op"], calls["position"]], 1), axis=0).tolist():
+            name = op_coded(code).name
+            if position >= len(drawn):
+                raise ValueError(
+                    f"program: has {name} at position {position}; this pipeline has {len(drawn)} transforms"
+                )
+            if name not in drawn[position]:
+                kind = type(self.transforms[position]).__name__
+                raise ValueError(f"program: has {name} at position {position}, where this pipeline has {kind}")
 
     def plan(self, size: tuple[int, int], device: str = "cpu", channels: int = 3) -> Plan:
         """What the engine does for images of `size` (height, width) on `device`; print it to see passes and bytes."""
@@ -247,12 +262,14 @@ def _one_hot(targets: Any, num_classes: int | None) -> Tensor:
             f"targets: got {got}; to mix or smooth them, expected a tensor of class indices (B,) or soft (B, K)"
         )
     if targets.ndim == 2:
+        if num_classes is not None and targets.shape[1] != num_classes:
+            raise ValueError(f"targets: got shape {tuple(targets.shape)}; expected (B, {num_classes}), of num_classes")
         return targets.float()
     if num_classes is None:
         raise ValueError(
             "targets: class indices can only be mixed or smoothed with Pipeline(num_classes=...), which is missing"
         )
-    if targets.is_floating_point():
+    if targets.is_floating_point() or targets.dtype == torch.bool:
         raise TypeError(f"targets: got {targets.dtype} of shape (B,); expected whole class indices, or soft (B, K)")
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or high >= num_classes:
@@ -273,6 +290,13 @@ def _check_sizes(size: object, count: int) -> NDArray[np.int32]:
     return np.ascontiguousarray(np.broadcast_to(sizes.astype(np.int32), (count, 2)))
 
 
+def _check_whole(name: str, value: Any, low: int, high: int, expected: str) -> int:
+    """`value` as an int of [low, high)."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= int(value) < high:
+        raise ValueError(f"Pipeline.{name}: got {value!r}; expected {expected}")
+    return int(value)
+
+
 def _check_choice(name: str, value: object, known: object) -> None:
     options = list(known)  # type: ignore[call-overload]
     if not any(value is o or value == o for o in options):
@@ -291,9 +315,7 @@ def _check_order(transforms: tuple[Transform, ...], dtype: torch.dtype) -> None:
         if after is not None and transform.stage == "image":
             raise ValueError(f"transform {i}, {name}: stands after {after}; it works on bytes and must stand before")
         if transform.output_units and after is None:
-            raise ValueError(
-                f"transform {i}, {name}: writes normal draws, which bytes can't hold; put it behind Normalize"
-            )
+            raise ValueError(f"transform {i}, {name}: writes values that bytes can't hold; put it behind Normalize")
         if isinstance(transform, Normalize) or transform.stage == "mix":
             if dtype == torch.uint8:
                 raise ValueError(f"transform {i}, {name}: gives fractions, which dtype=torch.uint8 can't hold")
@@ -305,11 +327,14 @@ def _check_order(transforms: tuple[Transform, ...], dtype: torch.dtype) -> None:
 
 
 def _check_ids(sample_ids: Sequence[int] | Tensor | None, count: int | None) -> NDArray[np.int64]:
-    if sample_ids is None:
+    if sample_ids is None and count is not None:
         base = int(torch.randint(2**62, ()))
-        return base + np.arange(count or 0, dtype=np.int64)
+        return base + np.arange(count, dtype=np.int64)
     ids = np.ascontiguousarray(sample_ids.cpu() if isinstance(sample_ids, Tensor) else sample_ids)
-    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu") or (count is not None and len(ids) != count):
-        expected = "a sequence of whole numbers" + ("" if count is None else f", one for each of the {count} images")
+    whole = ids.size == 0 or (ids.dtype.kind in "iu" and not (ids > np.uint64(2**63 - 1)).any())
+    if np.ndim(sample_ids) != 1 or not whole or (count is not None and len(ids) != count):  # type: ignore[arg-type]
+        expected = "a sequence of whole numbers below 2**63" + (
+            "" if count is None else f", one for each of the {count} images"
+        )
         raise ValueError(f"sample_ids: got shape {ids.shape} of {ids.dtype}; expected {expected}")
     return ids.astype(np.int64)

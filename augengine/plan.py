@@ -56,17 +56,32 @@ class Plan:
             name, read = type(transform).__name__, self.channels * size[0] * size[1]
             size = transform.out_size(size)
             cost = set() if position > self.finish_position else _costs(transform)
+            times = _times(transform)
+            name += f", up to {times} times" if times > 1 and cost else ""
             if "statistics" in cost:
-                found.append((f"{name} (statistics)", read, 0))
+                found.append((f"{name} (statistics)", times * read, 0))
             if "bytes" in cost:
-                found.append((name, read, self.channels * size[0] * size[1]))
+                found.append((name, times * read, times * self.channels * size[0] * size[1]))
             if not cost:
                 folded.append(name)
         values = self.channels * self.out_size[0] * self.out_size[1]
-        sources = 2 if any(t.stage == "mix" for t in self.transforms) else 1
+        sources = 1 + max((_partners(t) for t in self.transforms), default=0)
         element = torch.empty((), dtype=self.dtype).element_size()
         found.append((f"finish ({' + '.join([*folded, 'cast'])})", values * sources, values * element))
         return found
+
+
+def _times(transform: Transform) -> int:
+    """How often each of a transform's ops may run for a sample."""
+    spec = transform.spec()
+    return 1 if spec is None or spec.sampler in ("jitter", "random_crop") else spec.slots
+
+
+def _partners(transform: Transform) -> int:
+    """How many other samples a transform's mix reads for one, at most."""
+    spec = transform.spec()
+    params = [p for name in (spec.ops if spec else ()) for p in OPS[name].params]
+    return max((p.width for p in params if p.name == "partner"), default=0)
 
 
 def _costs(transform: Transform) -> set[str]:

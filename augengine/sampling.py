@@ -17,6 +17,7 @@ from augengine.ops.header import registry_hash
 
 MAX_TRANSFORMS = 2**14  # positions are half a word of the counter, and groups have positions of their own
 MIX_CODES = [op.code for op in OPS.values() if op.kind == "mix"]
+MOST_SLOTS = 2**24  # of a program that is read: rows times the longest row's calls
 DEEPEST = 64  # levels of nested JSON that are read
 GEOMETRY_CODES = [op.code for op in OPS.values() if op.kind == "geometry"]
 CALL = np.dtype([("op", "<i4"), ("position", "<i4"), ("args", "<f8", (max_width(),))])
@@ -104,7 +105,9 @@ class Program:
         return sources, weights
 
     def out_size(self) -> tuple[int, int]:
-        """The (height, width) with which row 0 ends; all rows of a batch end with one size."""
+        """The (height, width) with which row 0 ends; all rows of a batch end with one size. ValueError for no row."""
+        if len(self) == 0:
+            raise ValueError("program: has no rows; expected one or more")
         h, w = self.sizes[0].tolist()
         return _native.out_size(self.raw()[:1], self.calls.shape[1], h, w)
 
@@ -171,7 +174,13 @@ class Program:
             raise ValueError(
                 f"program: expected a list of calls and a size [height, width] for each of {len(rows)} rows"
             )
+        if unknown := sorted(set(data) - {"version", "rows", "sizes"}):
+            raise ValueError(f"program: got an unknown field {unknown[0]!r}; expected version, sizes and rows")
         slots = max([len(row) for row in rows], default=0)
+        if slots * len(rows) > MOST_SLOTS:
+            raise ValueError(
+                f"program: has {len(rows)} rows of up to {slots} calls; expected {MOST_SLOTS} or fewer in all"
+            )
         calls = np.zeros((len(rows), slots), CALL)
         calls["op"] = -1
         for i, row in enumerate(rows):

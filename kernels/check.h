@@ -18,8 +18,10 @@ struct Limits {
 inline std::string size_text(int h, int w) { return std::to_string(h) + "x" + std::to_string(w); }
 
 // Where a call may stand: in order, bytes before the finish, one mix, and that at the finish or behind it.
-inline const char* misplaced(const Call& call, int last_position, bool mixed, int finish_position) {
+inline const char* misplaced(const Call& call, int last_position, bool last_mixed, bool mixed, int finish_position) {
   if (call.position < last_position) return "stands behind a later position";
+  if (call.position == last_position && (last_mixed || (is_mix(call) && last_position >= 0)))
+    return "stands beside a mix, which needs a position of its own";
   if (call.position > finish_position && !is_region(call) && !is_mix(call))
     return "works on bytes, and stands behind Normalize or a mix";
   if (is_region(call) && call.position <= finish_position && region(call).noise)
@@ -57,6 +59,10 @@ inline std::string unsound(const Call& call, const Geometry& g, int h, int w, in
   if (g.type == GEOMETRY_RESAMPLE && !inside)
     return "resizes " + size_text(g.box_h, g.box_w) + " from (" + std::to_string(g.top) + ", " +
            std::to_string(g.left) + "), which reaches outside the " + size_text(h, w) + " image";
+  if (is_convolution(call)) {
+    for (int i = 0; i < 2; i++)
+      if (!(call.args[i] >= 1 && call.args[i] <= MAX_KERNEL)) return "convolves with a kernel of more taps than there can be";
+  }
   const std::string bad = bad_size(g);
   return bad.empty() && is_mix(call) ? unsound_mix(call, h, w, batch) : bad;
 }
@@ -77,13 +83,13 @@ struct ChainCheck {
 };
 
 inline void check_row(const Call* calls, int row, int h, int w, const Limits& limits) {
-  int last_position = 0;
-  bool mixed = false;
+  int last_position = -1;
+  bool mixed = false, last_mixed = false;
   ChainCheck chain = {};
   for (int i = 0; i < limits.slots; i++) {
     const Call& call = calls[i];
     if (call.op < 0) continue;
-    const char* place = misplaced(call, last_position, mixed, limits.finish_position);
+    const char* place = misplaced(call, last_position, last_mixed, mixed, limits.finish_position);
     if (!place && is_chain(call)) place = chain.step(call, h, w);
     const Geometry g = geometry_of(call, h, w);
     const std::string what = place ? place : unsound(call, g, h, w, limits.batch);
@@ -91,7 +97,8 @@ inline void check_row(const Call* calls, int row, int h, int w, const Limits& li
       throw std::invalid_argument("program row " + std::to_string(row) + ": its call at position " +
                                   std::to_string(call.position) + " " + what);
     last_position = call.position;
-    mixed |= is_mix(call);
+    last_mixed = is_mix(call);
+    mixed |= last_mixed;
     h = g.out_h;
     w = g.out_w;
   }

@@ -65,7 +65,7 @@ def test_pixels_follow_the_drawn_calls_and_keep_their_dtype(mode, dtype):
 def test_pixels_and_labels_are_those_of_the_engine(mode):
     photos = torch.stack([noise(12, 15, seed=s) for s in range(8)])
     mixup = Mixup(**BOTH, mode=mode, seed=5)
-    pipe = ae.Pipeline(ae.Mixup(), num_classes=8, label_smoothing=0.1, mix_group=8)
+    pipe = ae.Pipeline(ae.RandomChoice([ae.Mixup(), ae.CutMix()]), num_classes=8, label_smoothing=0.1, mix_group=8)
     for _ in range(6):
         want = pipe.run(photos, mixup.sample(8, (12, 15)), torch.arange(8))
         got = mixup(photos.float() * torch.tensor(1 / 255), torch.arange(8))

@@ -112,7 +112,8 @@ def test_image_of_many_blocks_equals_cpu(gpu):
 
 def test_erasing_on_both_sides_of_a_mix_equals_cpu(gpu):
     erase = ae.RandomErasing(1.0, value=(0.5, 2.0, 70.0))
-    pipe = ae.Pipeline(erase, ae.Normalize(MEAN, STD), erase, ae.Mixup(1.0), erase, seed=2)
+    bytes_erased = ae.RandomErasing(1.0, value=(0, 2, 70))
+    pipe = ae.Pipeline(bytes_erased, ae.Normalize(MEAN, STD), erase, ae.Mixup(1.0), erase, seed=2)
     images = torch.stack([noise(21, 14, seed=i) for i in range(7)])
     assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(7)), images)
 

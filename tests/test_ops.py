@@ -5,6 +5,7 @@ import torch
 from cases import cases, identity_case, outside
 from oracle import RESIZE_ORDER, call_pil, from_pil, to_pil
 from pictures import SHAPES, gradient, noise, pictures
+from torchvision.transforms.v2 import functional as tv
 
 from augengine import _native, functional
 from augengine.ops import OPS
@@ -136,6 +137,31 @@ def test_mixup_blends_in_float32():
     unit = batch.float() * torch.tensor(1 / 255)
     want = unit.flip(0) * torch.tensor(1.0 - lam) + unit * torch.tensor(lam)
     assert torch.equal(got, want)
+
+
+def test_short_forms_mean_what_torchvision_means():
+    image = noise(40, 60)
+    for size in (20, [20]):
+        assert functional.resize(image, size, resize_order=RESIZE_ORDER).shape == (3, 20, 30)
+    picture = to_pil(image)
+    assert torch.equal(
+        functional.resize(image, 30, max_size=33, resize_order=RESIZE_ORDER),
+        from_pil(tv.resize(picture, [30], max_size=33)),
+    )
+    crop = functional.resized_crop(image, 3, 5, 30, 20, 10, resize_order=RESIZE_ORDER)
+    assert torch.equal(crop, from_pil(tv.resized_crop(picture, 3, 5, 30, 20, [10])))
+    sheared = functional.affine(image, 10.0, (3, 4), 1.1, 12.0)
+    assert torch.equal(sheared, from_pil(tv.affine(picture, 10.0, [3, 4], 1.1, 12.0)))
+    assert torch.equal(functional.pad(image, (2, 5)), from_pil(tv.pad(picture, [2, 5])))
+
+
+def test_one_colour_as_a_tensor_does_not_depend_on_the_batch():
+    batch = torch.stack([noise(9, 9, seed=s) for s in range(3)])
+    fill = torch.tensor([10, 20, 30])
+    got = functional.rotate(batch, 30.0, fill=fill)
+    assert torch.equal(got[0], functional.rotate(batch[0], 30.0, fill=(10, 20, 30)))
+    each = functional.rotate(batch, 30.0, fill=torch.tensor([[1], [2], [3]]))
+    assert torch.equal(each[2], functional.rotate(batch[2], 30.0, fill=3))
 
 
 def test_unknown_op_names_what_there_is():

@@ -1,6 +1,7 @@
 """The fused pass against one op after the other, and what a pipeline promises about batches and bad input."""
 
 import json
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -264,7 +265,7 @@ def test_sample_alone_in_its_group_is_not_mixed():
 def test_program_that_does_not_fit_is_refused():
     mixing, plain = ae.Pipeline(ae.Normalize(0, 1), ae.Mixup(), num_classes=3), ae.Pipeline(ae.Normalize(0, 1))
     images, targets = torch.stack([noise(8, 8)] * 2), torch.tensor([1, 2])
-    with pytest.raises(ValueError, match="no transform that does"):
+    with pytest.raises(ValueError, match="mixup at position 1; this pipeline has 1 transforms"):
         plain.run(images, mixing.sample([1, 2], size=(8, 8)), targets)
     with pytest.raises(ValueError, match=r"row 0: was drawn for an image of 9x8; images\[0\] is 8x8"):
         mixing.run(images, mixing.sample([1, 2], size=(9, 8)), targets)
@@ -276,8 +277,40 @@ def test_program_that_does_not_fit_is_refused():
 def test_bytes_are_never_worked_on_behind_the_finish():
     crop = {"op": "crop", "top": 39, "left": 39, "height": 1, "width": 1, "position": 0}
     grow = {"op": "crop", "top": 0, "left": 0, "height": 40, "width": 40, "position": 5}
-    with pytest.raises(ValueError, match="works on bytes, and stands behind Normalize"):
+    with pytest.raises(ValueError, match="crop at position 0, where this pipeline has Normalize"):
         ae.Pipeline(ae.Normalize(0.5, 0.5)).run(noise(40, 40)[None], program_of([[crop, grow]], [[40, 40]]))
+
+
+def test_program_of_another_pipeline_is_refused():
+    erase = {"op": "erase", "position": 0, "i": 0, "j": 0, "h": 2, "w": 2, "v": 5.0}
+    with pytest.raises(ValueError, match="has erase at position 0, where this pipeline has RandomInvert"):
+        ae.Pipeline(ae.RandomInvert()).run(noise(4, 4)[None], program_of([[erase]], [[4, 4]]))
+
+
+def test_region_beside_a_mix_is_refused_where_positions_tell_their_order():
+    erase = {"op": "erase", "position": 1, "i": 0, "j": 0, "h": 2, "w": 2, "v": 5.0}
+    mix = {"op": "mixup", "position": 1, "partner": 1, "lam": 0.5}
+    images, pipe = torch.stack([noise(4, 4)] * 2), ae.Pipeline(ae.Normalize(0, 1), ae.Mixup())
+    for row in ([erase, mix], [mix, erase]):
+        with (
+            patch.object(ae.Pipeline, "_check_calls"),
+            pytest.raises(ValueError, match="beside a mix, which needs a position of its own"),
+        ):
+            pipe.run(images, program_of([row, []], [[4, 4]] * 2))
+
+
+def test_kernel_beyond_its_taps_in_a_changed_program_is_refused():
+    pipe = ae.Pipeline(ae.GaussianBlur(3), dtype=torch.uint8)
+    program = pipe.sample([1], size=(9, 9))
+    program.calls["args"][:, 0, 0] = 30001.0
+    with pytest.raises(ValueError, match="more taps than there can be"):
+        pipe.run(noise(9, 9)[None], program)
+
+
+def test_program_that_asks_for_more_memory_than_its_text_is_refused():
+    call = {"op": "invert", "position": 0}
+    with pytest.raises(ValueError, match="100000 rows of up to 3000 calls"):
+        program_of([[]] * 99_999 + [[call] * 3000], [[1, 1]] * 100_000)
 
 
 def test_image_that_would_outgrow_every_limit_is_refused():
@@ -306,7 +339,8 @@ def test_wild_program_runs_or_is_refused(rows, normalizes):
     pipe = ae.Pipeline(*([ae.Normalize(0, 1)] if normalizes else []), ae.Mixup(), ae.RandomErasing())
     try:
         program = program_of(rows, [[9, 8], [9, 8]])
-        out = pipe.run(torch.stack([noise(9, 8)] * 2), program)
+        with patch.object(ae.Pipeline, "_check_calls"):  # which refuses most before the native code sees them
+            out = pipe.run(torch.stack([noise(9, 8)] * 2), program)
     except (ValueError, TypeError):
         return
     assert out.shape == (2, 3, 9, 8)

@@ -88,7 +88,7 @@ declare(
     "pointwise",
     "Adds a number to each channel: v -> v + shift, rounded half up, clipped to 0..255. One channel takes the first.",
     "the PCA noise of AlexNet (Krizhevsky et al. 2012), on bytes",
-    Param("shift", low=-1e6, high=1e6, identity=0.0, width=3, samples=((10.5, -20.25, 3.0), 0.5, -300.0, 300.0)),
+    Param("shift", identity=0.0, width=3, samples=((10.5, -20.25, 3.0), 0.5, -300.0, 300.0)),
     exactness="to the bit, of the formula",
     shown=tuple({"shift": s} for s in ((40.0, 0.0, -40.0), (-30.0, 30.0, 0.0), (0.0, -40.0, 40.0))),
 )

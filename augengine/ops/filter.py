@@ -17,7 +17,7 @@ declare(
     "gaussian_blur",
     "stencil",
     "Convolves with a Gaussian of `kernel_size` (x, y) taps and standard deviation `sigma` (x, y), borders mirrored "
-    "without the edge pixel; float32 multiply-adds row by row, rounded half to even.",
+    "without the edge pixel; float32 multiply-adds row by row, rounded half to even, x * y of them a value.",
     "torchvision gaussian_blur (its tensor code, also for PIL images)",
     Param(
         "kernel_size", "int", low=1, high=MAX_KERNEL, odd=True, width=2, identity=1, samples=(3, (5, 3), 23), unit="px"

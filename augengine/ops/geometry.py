@@ -125,7 +125,14 @@ declare(
     ),
     Param("scale", identity=1.0, low=1e-3, high=1e3, samples=(0.5, 0.77, 1.0, 1.3, 2.0)),
     Param(
-        "shear", identity=0.0, low=-89.0, high=89.0, width=2, unit="degrees", samples=((17.0, 0.0), (0.0, -30.0), 8.0)
+        "shear",
+        identity=0.0,
+        low=-89.0,
+        high=89.0,
+        width=2,
+        unit="degrees",
+        alone_first=True,
+        samples=((17.0, 0.0), (0.0, -30.0), (8.0, 8.0), (89.0, -89.0)),
     ),
     AFFINE_INTERPOLATION,
     FILL,
@@ -145,6 +152,7 @@ declare(
     Param("coefficients", width=8, samples=COEFFICIENTS),
     Param("interpolation", "choice", default="bilinear", choices=AFFINE_INTERPOLATIONS),
     FILL,
-    exactness="to the bit for the same coefficients; torchvision's own solver may round them by 1 ulp",
+    exactness="to the bit for the same coefficients (where the divisor is 0/0, Pillow's value is undefined, here it is "
+    "`fill`); torchvision's own solver may round them by 1 ulp",
     shown=tuple({"coefficients": c} for c in (COEFFICIENTS[1], COEFFICIENTS[2], COEFFICIENTS[3])),
 )

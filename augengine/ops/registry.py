@@ -44,6 +44,7 @@ class Param:
     optional: bool = False
     meaning: str = ""
     odd: bool = False
+    alone_first: bool = False  # a number alone is the first of several, and the others are 0
 
     def encode(self, op: str, value: object) -> list[float]:
         """The native arguments for `value`; raises ValueError or TypeError that names op and parameter."""
@@ -79,7 +80,7 @@ class Param:
 
     def _spread(self, op: str, value: object) -> Sequence[object]:
         if not isinstance(value, Sequence) or isinstance(value, str):
-            return [value] * self.width
+            return [value, *[0] * (self.width - 1)] if self.alone_first else [value] * self.width
         if len(value) == 1:
             return list(value) * self.width
         if len(value) != self.width:
@@ -105,6 +106,7 @@ class Param:
         noun = "a whole number" if self.type == "int" else "a finite number"
         noun = "an odd number" if self.odd else noun
         unit = f" of {self.unit}" if self.unit else ""
+        noun += f", or {self.width} of them," if self.width > 1 else ""
         if self.low > -math.inf and self.high < math.inf:
             return f"{noun}{unit} in [{_in_full(self.low)}, {_in_full(self.high)}]"
         if self.low > -math.inf:

@@ -95,7 +95,7 @@ class RandomPosterize(Transform):
 
     def _check(self) -> None:
         self._check_probability()
-        op_named("posterize").params[0].encode("RandomPosterize", self.bits)
+        self._check_param("bits", "posterize")
 
     def spec(self) -> Spec:
         return call("posterize", self.p, self.bits)
@@ -110,7 +110,7 @@ class RandomSolarize(Transform):
 
     def _check(self) -> None:
         self._check_probability()
-        op_named("solarize").params[0].encode("RandomSolarize", self.threshold)
+        self._check_param("threshold", "solarize")
 
     def spec(self) -> Spec:
         return call("solarize", self.p, self.threshold)

@@ -132,7 +132,7 @@ class RandomCrop(Transform):
 
     def _check(self) -> None:
         self._check_size()
-        self._set("padding", _four_sides(self, self.padding or 0))
+        self._set("padding", _four_sides(self, 0 if self.padding is None else self.padding))
         if not isinstance(self.pad_if_needed, bool):
             raise self._fail("pad_if_needed", "True or False")
         self._check_bytes()

@@ -17,7 +17,7 @@ class RandomAdjustSharpness(Transform):
 
     def _check(self) -> None:
         self._check_probability()
-        op_named("adjust_sharpness").params[0].encode("RandomAdjustSharpness", self.sharpness_factor)
+        self._check_param("sharpness_factor", "adjust_sharpness")
 
     def spec(self) -> Spec:
         return call("adjust_sharpness", self.p, self.sharpness_factor)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from augengine.ops import MAX_SIDE, op_named
+from augengine.ops import MAX_SIDE, Param
 from augengine.sampling import Spec
 from augengine.transforms.transform import Stage, Transform, is_number
 
@@ -40,6 +40,18 @@ FILLS = ("constant", "random_channel", "random")  # in the order of EraseFill in
 ASPECTS = ("log-uniform", "uniform")
 
 
+FILL_VALUE = Param("value", width=3)
+
+
+def _fill_values(name: str, value: object) -> tuple[float, ...]:
+    """A number, or one a channel, as three."""
+    return tuple(FILL_VALUE.encode(name, value))
+
+
+def _are_bytes(values: Any) -> bool:
+    return all(v in range(256) for v in values)
+
+
 @dataclass(frozen=True)
 class RandomErasing(Transform):
     """With probability `p` writes `value` into a random rectangle (Random Erasing, arXiv 1708.04896).
@@ -47,7 +59,7 @@ class RandomErasing(Transform):
     `scale` is the range of its area as a fraction, `ratio` that of height over width: log-uniform as in torchvision,
     or `aspect="uniform"` as in the paper; ten tries. `value` is a number, or one a channel, or a normal draw (mean 0,
     standard deviation 1): "random" one a value, as torchvision, "random_channel" one a channel. A number is a byte;
-    behind Normalize or a mix it is in output units, and only there can the normal draws stand.
+    behind Normalize or a mix it is in output units, and only there can normal draws and other numbers stand.
     """
 
     p: float = 0.5
@@ -63,13 +75,13 @@ class RandomErasing(Transform):
         self._check_range("ratio", "a range (low, high) of aspect ratios above 0", above=0.0)
         self._check_choice("aspect", ASPECTS)
         if not isinstance(self.value, str):
-            self._set("value", tuple(op_named("erase").params[4].encode("RandomErasing", self.value)))
+            self._set("value", _fill_values("RandomErasing", self.value))
         elif self.value not in FILLS[1:]:
             raise self._fail("value", f"a number, one a channel, {' or '.join(FILLS[1:])}")
 
     @property
     def output_units(self) -> bool:
-        return isinstance(self.value, str)
+        return isinstance(self.value, str) or not _are_bytes(self.value)
 
     def spec(self) -> Spec:
         fill, value = (self.value, (0.0,) * 3) if isinstance(self.value, str) else ("constant", self.value)
@@ -100,8 +112,12 @@ class Cutout(Transform):
                 raise self._fail(name, f"a whole number in [1, {most}]")
         if not isinstance(self.inside, bool):
             raise self._fail("inside", "True or False")
-        self._set("value", tuple(op_named("erase").params[4].encode("Cutout", self.value)))
+        self._set("value", _fill_values("Cutout", self.value))
         self._check_probability()
+
+    @property
+    def output_units(self) -> bool:
+        return not _are_bytes(self.value)
 
     def spec(self) -> Spec:
         values = (self.p, self.holes, self.length, self.inside, *self.value)  # type: ignore[misc]

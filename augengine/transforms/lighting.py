@@ -28,8 +28,8 @@ class PCALighting(Transform):
     eigenvectors: Sequence[Sequence[float]] = ALEXNET_EIGENVECTORS
 
     def _check(self) -> None:
-        if not is_number(self.std) or self.std < 0:
-            raise self._fail("std", "a standard deviation, 0 or more")
+        if not is_number(self.std) or not 0 <= self.std <= 1e6:
+            raise self._fail("std", "a standard deviation in [0, 1000000]")
         for name, shape in (("eigenvalues", (3,)), ("eigenvectors", (3, 3))):
             try:
                 values = np.array(getattr(self, name), np.float64)

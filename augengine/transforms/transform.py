@@ -75,14 +75,18 @@ class Transform:
             size = (size, size)
         if isinstance(size, Sequence) and len(size) == 1:
             size = (size[0], size[0])
-        good = isinstance(size, Sequence) and len(size) == 2 and all(isinstance(v, int) for v in size)
+        good = (
+            isinstance(size, Sequence)
+            and len(size) == 2
+            and all(isinstance(v, int) and not isinstance(v, bool) for v in size)
+        )
         if not good or not all(0 < v <= MAX_SIDE for v in size):
             raise self._fail(name, "a positive number of pixels, or (height, width)")
         self._set(name, tuple(size))
 
     def _check_bytes(self, name: str = "fill") -> None:
         """A byte, or one a channel; None is 0."""
-        values = PARAM_OF_BYTES.encode(type(self).__name__, getattr(self, name) or 0)
+        values = PARAM_OF_BYTES.encode(type(self).__name__, 0 if getattr(self, name) is None else getattr(self, name))
         self._set(name, tuple(int(v) for v in values))
 
     def _check_angles(self, name: str, most: float) -> None:
@@ -94,12 +98,18 @@ class Transform:
             self._set(name, (-value, value))
         self._check_range(name, "a number of degrees or a range (low, high)", least=-most, most=most)
 
+    def _check_param(self, name: str, op: str) -> None:
+        """A number that the op's parameter of that name takes."""
+        param = next(p for p in op_named(op).params if p.name == name)
+        self._set(name, param.decode(param.encode(type(self).__name__, getattr(self, name))))
+
     def _check_point(self, name: str = "center") -> None:
         point = getattr(self, name)
         if point is None:
             return
-        if not isinstance(point, Sequence) or len(point) != 2 or not all(is_number(v) for v in point):
-            raise self._fail(name, "None or a place (x, y) in pixels")
+        good = isinstance(point, Sequence) and len(point) == 2 and all(is_number(v) for v in point)
+        if not good or not all(abs(v) <= MAX_SIDE for v in point):
+            raise self._fail(name, f"None or a place (x, y) in pixels, within {MAX_SIDE}")
         self._set(name, tuple(float(v) for v in point))
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
