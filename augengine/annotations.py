@@ -18,7 +18,9 @@ Boxes = Tensor | Sequence[Tensor]
 
 
 def move_masks(program: Program, masks: Masks) -> Tensor | list[Tensor]:
-    """The masks as the program moves their images: nearest, 0 outside; colours, erasing and chains leave them alone.
+    """The masks as the program moves their images: nearest as Pillow reads it, 0 outside.
+
+    Colours, erasing and chains leave them alone.
 
     `masks` is a uint8 tensor (B, H, W) or (B, N, H, W), or a list of (H, W) or (N, H, W), each of its image's size;
     the result has that form.
