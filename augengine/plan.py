@@ -54,8 +54,9 @@ class Plan:
         size = self.in_size or self.out_size
         for position, transform in enumerate(self.transforms):
             name, read = type(transform).__name__, self.channels * size[0] * size[1]
-            size = transform.out_size(size)
-            cost = set() if position > self.finish_position else _costs(transform)
+            before, size = size, transform.out_size(size)
+            grows = size[0] > before[0] or size[1] > before[1]  # then a crop is no view, but has a border to write
+            cost = set() if position > self.finish_position else _costs(transform, self.channels, grows)
             times = _times(transform)
             name += f", up to {times} times" if times > 1 and cost else ""
             if "statistics" in cost:
@@ -84,14 +85,14 @@ def _partners(transform: Transform) -> int:
     return max((p.width for p in params if p.name == "partner"), default=0)
 
 
-def _costs(transform: Transform) -> set[str]:
+def _costs(transform: Transform, channels: int, grows: bool) -> set[str]:
     """What running a transform's ops takes before the finish: reading for `statistics`, or writing `bytes`."""
     spec, costs = transform.spec(), set()
     for op in [OPS[name] for name in (spec.ops if spec else ())]:
-        moves = op.kind == "geometry" and op.name not in VIEWS
+        moves = op.kind == "geometry" and (op.name not in VIEWS or (grows and op.name == "crop"))
         if op.kind == "stats":
             costs.add("statistics")
-        elif moves or op.kind in ("stencil", "region", "chain") or op.reads == "pixel":
+        elif moves or op.kind in ("stencil", "region", "chain") or (op.reads == "pixel" and channels > 1):
             costs.add("bytes")
     return costs
 

@@ -168,6 +168,21 @@ def test_plan_names_its_passes_and_bytes():
     assert [(read, written) for _, read, written in jitter] == [(300, 0), (300, 300), (300, 300)]
 
 
+def test_plan_counts_what_may_run_several_times_and_what_is_no_view():
+    def passes(*transforms, channels=3):
+        found = ae.Pipeline(*transforms, dtype=torch.uint8).plan((10, 10), channels=channels).passes()
+        return [(read, written) for _, read, written in found]
+
+    assert passes(ae.RandAugment(3))[:-1] == [(900, 0), (900, 900)]
+    assert passes(ae.Cutout(3, holes=2))[:-1] == [(600, 600)]
+    assert passes(ae.CenterCrop(20))[:-1] == [(300, 1200)]
+    assert passes(ae.CenterCrop(5))[:-1] == []
+    assert passes(ae.ColorJitter(saturation=0.5), channels=1)[:-1] == []
+    assert passes(ae.RandomInvert())[-1] == (300, 300)
+    reads = ae.Pipeline(ae.RICAP(), num_classes=2).plan((10, 10)).passes()[-1][1]
+    assert reads == 4 * 300
+
+
 BAD_CALLS = {
     "float images": (lambda p: p(torch.zeros(2, 3, 4, 4)), TypeError, "torch.float32"),
     "no batch": (lambda p: p(noise(4, 4)), ValueError, r"images\[None\]"),
