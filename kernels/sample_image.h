@@ -136,9 +136,19 @@ inline void sample_affine(const double* v, Stream& s, Draft& d) {
   for (int i = 0; i < 6; i++) call.args[6 + i] = v[10 + i];
 }
 
+// Whether three of four corners (x, y) lie on a line; exact for whole pixels.
+inline bool has_line(const double* p) {
+  for (int left_out = 0; left_out < 4; left_out++) {
+    const double *a = p + 2 * ((left_out + 1) % 4), *b = p + 2 * ((left_out + 2) % 4), *c = p + 2 * ((left_out + 3) % 4);
+    if ((b[0] - a[0]) * (c[1] - a[1]) == (b[1] - a[1]) * (c[0] - a[0])) return true;
+  }
+  return false;
+}
+
 // Coefficients of the map that takes each `to` corner (x, y) to its `from` corner: eight equations, by elimination.
 // Rounded to float32 as torchvision's are. False where three of the corners lie on a line.
 inline bool perspective_coefficients(const double* from, const double* to, double* out) {
+  if (has_line(from) || has_line(to)) return false;  // the equations may have a solution, but it is no map
   double m[8][9], scale = 1.0;  // a power of two that brings all corners into [-1, 1], so that a pivot of 0 shows
   for (int i = 0; i < 8; i++)
     while (scale < fabs(from[i]) || scale < fabs(to[i])) scale *= 2.0;

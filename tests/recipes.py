@@ -79,7 +79,7 @@ def geometry_transforms():
             fill,
             POINTS,
         ),
-        st.builds(ae.RandomPerspective, st.sampled_from([0.1, 0.5]), p, affine, fill),
+        st.builds(ae.RandomPerspective, st.sampled_from([0.1, 0.5, 1.0]), p, affine, fill),
     )
 
 

@@ -4,6 +4,7 @@ A sampler takes its spec's values, a stream and the image's size, and gives its 
 the size after them. What the published packages define is taken from them: Pillow's rotated size.
 """
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -124,16 +125,23 @@ def solve(rows):
     return [row[-1] for row in rows]
 
 
+def has_line(points):
+    """Whether three of the points span no triangle."""
+    triples = itertools.combinations(points, 3)
+    return any((b[0] - a[0]) * (c[1] - a[1]) == (b[1] - a[1]) * (c[0] - a[0]) for a, b, c in triples)
+
+
 @sometimes
 def sample_perspective(v, s, size):
     reach_y, reach_x = (int(v[0] * (n // 2)) for n in size)
     right, bottom = size[1] - 1, size[0] - 1
-    equations = []
-    for u, w in ((0, 0), (right, 0), (right, bottom), (0, bottom)):  # the corner moves inwards, to (x, y)
+    equations, moved, corners = [], [], ((0, 0), (right, 0), (right, bottom), (0, bottom))
+    for u, w in corners:  # the corner moves inwards, to (x, y)
         x = s.below(reach_x + 1) + (right - reach_x if u else 0)
         y = s.below(reach_y + 1) + (bottom - reach_y if w else 0)
+        moved.append((x, y))
         equations += [[x, y, 1, 0, 0, 0, -u * x, -u * y, u], [0, 0, 0, x, y, 1, -w * x, -w * y, w]]
-    if (coefficients := solve(equations)) is None:
+    if has_line(corners) or has_line(moved) or (coefficients := solve(equations)) is None:
         return [], size
     return [("perspective", [*map(np.float32, map(float, coefficients)), *v[1:]])], size
 

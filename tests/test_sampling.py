@@ -143,6 +143,8 @@ def test_corners_on_a_line_leave_the_image_as_the_twin_does(side):
     assert side > 5 or not all(native)
     arguments = [np.array([args for row in rows for _, args in row], float) for rows in (native, twin)]
     assert np.allclose(*arguments, rtol=1e-6, atol=1e-9)
+    for *a, g, h in arguments[1].reshape(-1, 12)[:, :8]:  # each is a map: its matrix has an inverse
+        assert abs(np.linalg.det([a[:3], a[3:], [g, h, 1]])) > 1e-6
 
 
 @pytest.mark.parametrize("group", [2, 3, 7, 500])
