@@ -20,20 +20,23 @@ struct Canvas {
   Planes image;
   u8* buffers[2];
   int free;  // which buffer the image does not lie in
-  u8 lut[3][256];
+  Table<u8> lut[3];  // only where pending
   bool lut_pending, flip_x, flip_y;
   u8* origin;  // where a chain keeps the image that it began with
   float* sum;  // of a chain
 };
 
-void clear_lut(Canvas& c) {
-  for (int k = 0; k < 3; k++)
-    for (int v = 0; v < 256; v++) c.lut[k][v] = (u8)v;
-  c.lut_pending = false;
-}
-
-void compose(Canvas& c, int channel, const u8* table) {
-  for (int v = 0; v < 256; v++) c.lut[channel][v] = table[c.lut[channel][v]];
+// Composes the pending tables with those of `table_of(channel, 256 bytes)`, which come after them.
+template <class TableOf>
+void compose(Canvas& c, int channels, TableOf table_of) {
+  for (int k = 0; k < channels; k++) {
+    alignas(64) u8 values[256];
+    table_of(k, values);
+    Table<u8> table;
+    table.set(values);
+    if (c.lut_pending) c.lut[k].set(table, bytes_of(c.lut[k]));
+    else c.lut[k] = table;
+  }
   c.lut_pending = true;
 }
 
@@ -49,16 +52,51 @@ void adopt(Canvas& c, const Planes& image) {
   c.free ^= 1;
 }
 
+// The rows of a channel, the last first where that is pending.
+template <class T>
+Rows<T> rows_of(const Canvas& c, int k, T* dst, ptrdiff_t dst_stride) {
+  const Planes& in = c.image;
+  if (!c.flip_y) return {in.row(k, 0), in.stride, dst, dst_stride, in.w, in.h, c.flip_x};
+  return {in.row(k, in.h - 1), -in.stride, dst, dst_stride, in.w, in.h, c.flip_x};
+}
+
 // Writes the pending table and mirrorings into bytes.
 void materialise(Canvas& c, int channels) {
   if (!c.lut_pending && !c.flip_x && !c.flip_y) return;
-  const Planes in = c.image, out = target(c, channels, in.h, in.w);
-  for (int k = 0; k < channels; k++)
-    for (int y = 0; y < in.h; y++)
-      look_up(c.lut[k], in.row(k, c.flip_y ? in.h - 1 - y : y), out.row(k, y), in.w, c.flip_x);
+  const Planes out = target(c, channels, c.image.h, c.image.w);
+  const Table<u8> same = identity_table();
+  for (int k = 0; k < channels; k++) look_up(c.lut_pending ? c.lut[k] : same, rows_of(c, k, out.p[k], out.stride), false);
   adopt(c, out);
-  clear_lut(c);
+  c.lut_pending = c.flip_x = c.flip_y = false;
+}
+
+// Writes the pending table alone: for what does not care where a pixel stands.
+void materialise_table(Canvas& c, int channels) {
+  if (!c.lut_pending) return;
+  const bool flip_x = c.flip_x, flip_y = c.flip_y;
   c.flip_x = c.flip_y = false;
+  materialise(c, channels);
+  c.flip_x = flip_x;
+  c.flip_y = flip_y;
+}
+
+// The bytes that the pending tables turn into `fill`; where there is none, the tables are written first.
+void fill_before_tables(Canvas& c, int channels, const int* fill, int* found) {
+  for (int k = 0; k < channels && c.lut_pending; k++)
+    if (!memchr(bytes_of(c.lut[k]), fill[k], 256)) materialise_table(c, channels);
+  for (int k = 0; k < 3; k++) found[k] = fill[k];
+  if (!c.lut_pending) return;
+  for (int k = 0; k < channels; k++) {
+    const u8* const table = bytes_of(c.lut[k]);
+    found[k] = (int)((const u8*)memchr(table, fill[k], 256) - table);
+  }
+}
+
+// Calls visit(start of a run of pixels in `a`, the same in `b`, length) for all pixels; `b` has the size of `a`.
+template <class Visit>
+void each_run(const Planes& a, const Planes& b, Visit visit) {
+  if (a.stride == a.w && b.stride == b.w) return visit((ptrdiff_t)0, (ptrdiff_t)0, a.w * a.h);
+  for (int y = 0; y < a.h; y++) visit(y * a.stride, y * b.stride, a.w);
 }
 
 }}}  // namespace

@@ -91,7 +91,7 @@ inline void check_row(const Call* calls, int row, int h, int w, const Limits& li
     if (call.op < 0) continue;
     const char* place = misplaced(call, last_position, last_mixed, mixed, limits.finish_position);
     if (!place && is_chain(call)) place = chain.step(call, h, w);
-    const Geometry g = geometry_of(call, h, w);
+    const Geometry g = is_map(call) ? geometry_of(call, h, w) : same_size(GEOMETRY_COPY, h, w);
     const std::string what = place ? place : unsound(call, g, h, w, limits.batch);
     if (!what.empty())
       throw std::invalid_argument("program row " + std::to_string(row) + ": its call at position " +

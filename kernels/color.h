@@ -4,29 +4,36 @@
 
 namespace ae { namespace AE_ISA {
 
-AE_FN int luma(int r, int g, int b) { return (r * 19595 + g * 38470 + b * 7471 + 32768) >> 16; }
+template <class Int>
+AE_FN Int luma(Int r, Int g, Int b) { return (r * 19595 + g * 38470 + b * 7471 + 32768) >> 16; }
 
 // Pillow's Image.blend: float32, multiply then add, truncated. Exact at factors 0 and 1 without special cases.
-AE_FN u8 blend(int from, int to, float factor) { return clip_byte((float)from + factor * (float)(to - from)); }
+template <class Int>
+AE_FN Int blend(Int from, Int to, float factor) {
+  return clip_int(to_float(from) + factor * to_float(to - from));
+}
 
-AE_FN u8 adjust_brightness(u8 v, int, const double* args) { return blend(0, v, (float)args[0]); }
+AE_FN u8 adjust_brightness(u8 v, int, const double* args) { return (u8)blend(0, (int)v, (float)args[0]); }
 
-AE_FN Rgb adjust_saturation(Rgb p, const double* args) {
-  const int gray = luma(p.r, p.g, p.b);
+template <class Int>
+AE_FN RgbOf<Int> adjust_saturation(RgbOf<Int> p, const double* args) {
+  const Int gray = luma(p.r, p.g, p.b);
   const float factor = (float)args[0];
   return {blend(gray, p.r, factor), blend(gray, p.g, factor), blend(gray, p.b, factor)};
 }
 
 AE_FN u8 adjust_contrast(u8 v, const Stats& luma, const double* args) {
   const int mean = (int)((2 * luma.sum + luma.count) / (2 * (u64)luma.count));
-  return blend(mean, v, (float)args[0]);
+  return (u8)blend(mean, (int)v, (float)args[0]);
 }
 
 AE_FN u8 equalize(u8 v, const Stats& channel, const double*) {
-  const u32 step = (channel.count - channel.histogram[channel.hi]) / 255;
+  const int step = (int)((channel.count - channel.histogram[channel.hi]) / 255);
   if (channel.lo == channel.hi || step == 0) return v;
-  const u32 level = (step / 2 + channel.below[v]) / step;
-  return level > 255 ? 255 : (u8)level;
+  // the quotient of two ints: half above the dividend, the product's error never reaches a whole number
+  const double inverse = 1.0 / step;
+  const int level = (int)(((int)(step / 2 + channel.below[v]) + 0.5) * inverse);
+  return (u8)min_of(level, 255);
 }
 
 AE_FN u8 autocontrast(u8 v, const Stats& channel, const double*) {

@@ -5,7 +5,12 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <atomic>
+#include <exception>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -13,6 +18,7 @@
 #include "boxes.h"
 #include "check.h"
 #include "geometry_ops.h"
+#include "half.h"
 #include "job.h"
 #include "lower.h"
 #include "output.h"
@@ -93,29 +99,78 @@ void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids
   for (const int position : mix_positions) assign_partners(calls, slots, batch, position, seed, epoch, id, group);
 }
 
-// Orders the rows so that a mixed row is followed by its partner, whose bytes are then still at hand, and cuts that
-// order into pieces for the threads.
-void order_rows(const ae::Job& job, std::vector<int>& order, std::vector<int>& cuts) {
+// Of one call of `run`, kept from call to call.
+struct RunMemory {
+  std::vector<ae::Source> images;
+  std::vector<int> order, cuts;  // the rows in the order in which they are run, and where that is cut for the threads
+  std::vector<char> seen;
+  std::vector<uint8_t> values;
+};
+
+bool mixes(const ae::Job& job) {
+  const Call* calls = (const Call*)job.calls;
+  for (size_t i = 0; i < (size_t)job.batch * job.slots; i++)
+    if (calls[i].op >= 0 && ae::baseline::is_mix(calls[i])) return true;
+  return false;
+}
+
+// A mixed row is followed by its partner, whose bytes are then still at hand.
+void order_mixed_rows(const ae::Job& job, RunMemory& m) {
   using namespace ae::baseline;
   const Call* calls = (const Call*)job.calls;
-  std::vector<char> seen(job.batch, 0);
-  cuts.push_back(0);
+  m.seen.assign(job.batch, 0);
   for (int start = 0; start < job.batch; start++) {
-    for (int row = start; row >= 0 && !seen[row];) {
-      seen[row] = 1;
-      order.push_back(row);
+    for (int row = start; row >= 0 && !m.seen[row];) {
+      m.seen[row] = 1;
+      m.order.push_back(row);
       int partner = -1;
       for (int i = 0; i < job.slots; i++) {
         const Call& call = calls[(size_t)row * job.slots + i];
         if (is_mix(call)) partner = (int)call.args[0];
       }
       row = partner;
-      if ((int)order.size() - cuts.back() >= 16) cuts.push_back((int)order.size());
     }
-    if (order.size() - cuts.back() >= 4) cuts.push_back((int)order.size());
   }
-  if (cuts.back() != (int)order.size()) cuts.push_back((int)order.size());
 }
+
+// Pieces small enough to share the work evenly, and large enough to be worth handing out.
+int piece_of(const ae::Job& job, int threads) {
+  const int even = (job.batch + 4 * threads - 1) / (4 * threads);
+  return even < 1 ? 1 : even > 16 ? 16 : even;
+}
+
+// The finished value of each byte in the output's dtype.
+const void* values_of(const ae::Job& job, std::vector<uint8_t>& memory) {
+  using namespace ae::baseline;
+  if (job.dtype == ae::DTYPE_FLOAT32) return job.table;
+  memory.resize(sizeof(uint16_t) * 256 * job.channels);
+  for (int i = 0; i < 256 * job.channels; i++) {
+    if (job.dtype == ae::DTYPE_UINT8) memory[i] = clip_byte(job.table[i]);
+    else ((u16*)memory.data())[i] = job.dtype == ae::DTYPE_FLOAT16 ? to_float16(job.table[i]) : to_bfloat16(job.table[i]);
+  }
+  return memory.data();
+}
+
+// Output beyond this goes past the caches: it would push out what is still needed.
+size_t cached_bytes() {
+  static const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return cache > 0 ? (size_t)cache / 2 : (size_t)8 << 20;
+}
+
+// Rows that were refused; the first one's error is raised.
+struct Refusals {
+  std::mutex lock;
+  int row = 0;
+  std::exception_ptr error;
+
+  void add(int at, std::exception_ptr what) {
+    std::lock_guard<std::mutex> guard(lock);
+    if (!error || at < row) {
+      row = at;
+      error = what;
+    }
+  }
+};
 
 typedef nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> SourceTable;  // (B, 6)
 
@@ -124,26 +179,48 @@ typedef nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> S
 void run(SourceTable sources, CallBytes calls, int slots, int channels, int finish_position, bool pillow13,
          nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> table, uint64_t out, int dtype, int out_h,
          int out_w, const std::vector<int64_t>& strides, int threads) {
+  static thread_local RunMemory memory;
   const int batch = (int)sources.shape(0);
-  std::vector<ae::Source> images(batch);
-  ae::Job job = {images.data(), calls.data(), batch, slots, channels, finish_position, pillow13, table.data(),
-                 (void*)out, dtype, out_h, out_w, strides[0], strides[1], strides[2], strides[3]};
+  memory.images.resize(batch);
+  ae::Job job = {memory.images.data(), calls.data(), batch, slots, channels, finish_position, pillow13, table.data(),
+                 nullptr, (void*)out, dtype, out_h, out_w, strides[0], strides[1], strides[2], strides[3], false};
   for (int i = 0; i < batch; i++) {
     const int64_t* s = sources.data() + 6 * i;
-    images[i] = {(const uint8_t*)s[0], s[3], s[4], s[5], (int)s[1], (int)s[2]};
+    memory.images[i] = {(const uint8_t*)s[0], s[3], s[4], s[5], (int)s[1], (int)s[2]};
   }
   const ae::baseline::Limits limits = {slots, batch, finish_position, out_h, out_w};
   nb::gil_scoped_release unlocked;
-  for (int i = 0; i < batch; i++)
-    check_row((const Call*)job.calls + (size_t)i * slots, i, images[i].h, images[i].w, limits);
-  std::vector<int> order, cuts;
-  order_rows(job, order, cuts);
+  job.values = values_of(job, memory.values);
+  const int bytes[] = {1, 4, 2, 2};
+  job.stream = (size_t)batch * channels * out_h * out_w * bytes[dtype] > cached_bytes();
+  const auto check = [&](int row) {
+    check_row((const Call*)job.calls + (size_t)row * slots, row, job.sources[row].h, job.sources[row].w, limits);
+  };
+  memory.order.clear();
+  const bool is_mixed = mixes(job);
+  if (is_mixed) {  // a row may read any other, so all are checked before any is run
+    for (int i = 0; i < batch; i++) check(i);
+    order_mixed_rows(job, memory);
+  } else {
+    for (int i = 0; i < batch; i++) memory.order.push_back(i);
+  }
+  const int piece = piece_of(job, threads), pieces = (batch + piece - 1) / piece;
+  const int* const order = memory.order.data();
   ae::RunRows* const run_rows = chosen_isa().run;
   std::atomic<bool> out_of_memory{false};
-  ae::pool().run(threads, (int)cuts.size() - 1, [&](int, int piece) {
+  Refusals refusals;
+  ae::pool().run(threads, pieces, [&](int, int at) {
     static thread_local ae::Scratch scratch;
-    if (!run_rows(job, order.data() + cuts[piece], cuts[piece + 1] - cuts[piece], scratch)) out_of_memory = true;
+    const int first = at * piece, count = std::min(piece, batch - first);
+    int row = first;
+    try {
+      for (; !is_mixed && row < first + count; row++) check(row);
+    } catch (...) {
+      return refusals.add(row, std::current_exception());
+    }
+    if (!run_rows(job, order + first, count, scratch)) out_of_memory = true;
   });
+  if (refusals.error) std::rethrow_exception(refusals.error);
   if (out_of_memory) throw std::bad_alloc();
 }
 

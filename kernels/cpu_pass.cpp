@@ -13,85 +13,125 @@
 
 namespace ae { namespace AE_ISA { namespace {
 
-void run_call(Canvas& c, int channels, const Call& call, bool pillow13, Arena arena) {
+void run_call(Canvas& c, int channels, const Call& call, Arena arena) {
   const double* args = call.args;
   StatsStorage s;
+  const auto fill = [](u8* table, auto op) { for (int v = 0; v < 256; v++) table[v] = op((u8)v); };
   switch (call.op) {
-#define AE_CASE(name)                                                                                       \
-  case OP_##name:                                                                                           \
-    for (int k = 0; k < channels; k++) run_table(c, k, [&](u8 v) { return name(v, k, args); });             \
-    return;
+#define AE_CASE(name)                                                                                            \
+  case OP_##name:                                                                                                \
+    return compose(c, channels, [&](int k, u8* t) { fill(t, [&](u8 v) { return name(v, k, args); }); });
     AE_CHANNEL_OPS(AE_CASE)
 #undef AE_CASE
 #define AE_CASE(name) \
-  case OP_##name: return run_pixel(c, channels, [args](Rgb p) { return name(p, args); });
+  case OP_##name: return run_pixel(c, channels, [args](auto p) -> decltype(name(p, args)) { return name(p, args); });
     AE_PIXEL_OPS(AE_CASE)
 #undef AE_CASE
-#define AE_CASE(name)                                                     \
-  case OP_##name:                                                         \
-    for (int k = 0; k < channels; k++) {                                  \
-      channel_stats(c, k, s);                                             \
-      run_table(c, k, [&](u8 v) { return name(v, s.stats, args); });      \
-    }                                                                     \
-    return;
+#define AE_CASE(name)                                         \
+  case OP_##name:                                             \
+    return compose(c, channels, [&](int k, u8* t) {           \
+      channel_stats(c, k, s);                                 \
+      fill(t, [&](u8 v) { return name(v, s.stats, args); });  \
+    });
     AE_HISTOGRAM_OPS(AE_CASE)
 #undef AE_CASE
-#define AE_CASE(name)                                                                                        \
-  case OP_##name:                                                                                            \
-    luma_stats(c, channels, s);                                                                              \
-    for (int k = 0; k < channels; k++) run_table(c, k, [&](u8 v) { return name(v, s.stats, args); });        \
-    return;
+#define AE_CASE(name)                                         \
+  case OP_##name:                                             \
+    materialise_table(c, channels);                           \
+    return compose(c, channels, [&](int k, u8* t) {           \
+      range_stats(c, k, s);                                   \
+      fill(t, [&](u8 v) { return name(v, s.stats, args); });  \
+    });
+    AE_RANGE_OPS(AE_CASE)
+#undef AE_CASE
+#define AE_CASE(name)                                                                                             \
+  case OP_##name:                                                                                                 \
+    materialise_table(c, channels);                                                                               \
+    luma_stats(c, channels, s);                                                                                   \
+    return compose(c, channels, [&](int, u8* t) { fill(t, [&](u8 v) { return name(v, s.stats, args); }); });
     AE_LUMA_OPS(AE_CASE)
 #undef AE_CASE
 #define AE_CASE(name) \
-  case OP_##name: return run_stencil(c, channels, [args](const Window& w) { return name(w, args); });
+  case OP_##name: return run_stencil(c, channels, [args](const auto& w) { return name(w, args); });
     AE_WINDOW_OPS(AE_CASE)
 #undef AE_CASE
   }
   if (is_convolution(call)) return run_convolution(c, channels, convolution(call), arena);
   if (is_chain(call)) return run_chain(c, channels, call);
   if (is_region(call)) return run_region_on_bytes(c, channels, region(call));
-  const Geometry g = geometry_of(call, c.image.h, c.image.w);
-  run_geometry(c, channels, g, pillow13, arena);
 }
 
-// How many bytes a row needs: each of its buffers, working memory, and what a chain keeps.
-struct Need {
-  size_t buffer, work, chain;
+u8* reserve(Memory& block, size_t bytes) {
+  if (block.size < bytes) {
+    free(block.data);
+    block.data = (u8*)aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    block.size = block.data ? bytes : 0;
+  }
+  return block.data;
+}
 
-  void widen(const Need& n) {
-    buffer = n.buffer > buffer ? n.buffer : buffer;
-    work = n.work > work ? n.work : work;
-    chain = n.chain > chain ? n.chain : chain;
+// A call of a row, and its map where it moves pixels.
+struct Step {
+  const Call* call;
+  Geometry map;
+};
+
+// The calls of a row that work on its bytes, and what memory they need.
+struct Steps {
+  Step* step;
+  int count;
+  size_t image, work, chain;  // bytes: of the largest image on the way, of a call's working memory, of a chain's image
+
+  void add(const Call& call, int channels, int h, int w) {
+    Step& s = step[count++];
+    s.call = &call;
+    s.map = is_map(call) ? geometry_of(call, h, w) : same_size(GEOMETRY_COPY, h, w);
+    const Geometry& g = s.map;
+    const size_t pixels = (size_t)g.out_h * g.out_w * channels;
+    widen(image, pixels);
+    if (is_chain(call)) widen(chain, pixels);
+    if (g.type == GEOMETRY_RESAMPLE) widen(work, resample_scratch(g, channels));
+    if (is_convolution(call)) widen(work, convolution_bytes(convolution(call), w));
+    if (g.type == GEOMETRY_CROP && count > 1) join_crops(step[count - 2].map, g);
+  }
+
+ private:
+  static void widen(size_t& have, size_t bytes) { have = bytes > have ? bytes : have; }
+
+  // A crop out of what another crop gave, such as RandomCrop's padding, is one crop.
+  void join_crops(Geometry& first, const Geometry& second) {
+    if (first.type != GEOMETRY_CROP || !is_inside(second, first.box_h, first.box_w)) return;
+    first.top += second.top;
+    first.left += second.left;
+    first.box_h = first.out_h = second.box_h;
+    first.box_w = first.out_w = second.box_w;
+    count--;
   }
 };
 
-Need need_of(const Job& job, int row) {
-  const Call* calls = (const Call*)job.calls + (size_t)row * job.slots;
-  int h = job.sources[row].h, w = job.sources[row].w;
-  Need need = {(size_t)h * w * job.channels + 64, 0, 0};
+bool steps_of(const Job& job, int row, Memory& memory, Steps& steps) {
+  const Source& s = job.sources[row];
+  steps = {(Step*)reserve(memory, sizeof(Step) * (job.slots + 1)), 0, (size_t)s.h * s.w * job.channels, 0, 0};
+  if (!steps.step) return false;
+  const Call* calls = calls_of(job, row);
+  int h = s.h, w = s.w;
   for (int i = 0; i < job.slots; i++) {
-    if (calls[i].op < 0) continue;
-    const Geometry g = geometry_of(calls[i], h, w);
-    const size_t pixels = (size_t)g.out_h * g.out_w * job.channels;
-    Need call = {pixels + 64, 0, is_chain(calls[i]) ? pixels : 0};
-    if (g.type == GEOMETRY_RESAMPLE) call.work = resample_scratch(g, job.channels);
-    if (is_convolution(calls[i])) call.work = convolution_bytes(convolution(calls[i]), w);
-    need.widen(call);
-    h = g.out_h;
-    w = g.out_w;
+    if (calls[i].op < 0 || calls[i].position > job.finish_position || is_mix(calls[i])) continue;
+    steps.add(calls[i], job.channels, h, w);
+    h = steps.step[steps.count - 1].map.out_h;
+    w = steps.step[steps.count - 1].map.out_w;
   }
-  return need;
+  return true;
 }
 
-// Interleaved or otherwise strided images become planes; only the rectangle that the first crop reads is copied.
-int gather_source(const Job& job, const Source& s, const Call* calls, Canvas& c) {
-  int first = 0;
-  while (first < job.slots && calls[first].op < 0) first++;
-  Geometry g = first < job.slots ? geometry_of(calls[first], s.h, s.w) : same_size(GEOMETRY_COPY, s.h, s.w);
-  const bool crops = g.type == GEOMETRY_RESAMPLE && calls[first].op == OP_resized_crop;
-  const int top = crops ? g.top : 0, left = crops ? g.left : 0;
-  const int h = crops ? g.box_h : s.h, w = crops ? g.box_w : s.w;
+// Interleaved or otherwise strided images become planes; only the rectangle that a first resize reads is copied.
+void gather_source(const Job& job, const Source& s, Steps& steps, Canvas& c) {
+  int top = 0, left = 0, h = s.h, w = s.w;
+  if (steps.count > 0 && steps.step[0].map.type == GEOMETRY_RESAMPLE) {
+    Geometry& g = steps.step[0].map;
+    top = g.top; left = g.left; h = g.box_h; w = g.box_w;
+    g.top = g.left = 0;
+  }
   const Planes out = target(c, job.channels, h, w);
   const u8* base = s.data + top * s.stride_y + left * s.stride_x;
   for (int y = 0; y < h; y++) {
@@ -106,74 +146,74 @@ int gather_source(const Job& job, const Source& s, const Call* calls, Canvas& c)
     }
   }
   adopt(c, out);
-  return crops ? first : -1;
 }
 
-// Everything up to the finish: the row's bytes, with a pending table and mirrorings.
-void draw_canvas(const Job& job, int row, Canvas& c, Arena arena) {
-  const Source& s = job.sources[row];
-  const Call* calls = (const Call*)job.calls + (size_t)row * job.slots;
-  clear_lut(c);
-  c.flip_x = c.flip_y = false;
+// Lays out a canvas for these steps in the block's memory; null where there is none.
+Canvas* lay_out(Memory& block, const Steps& steps, Arena& work) {
+  const size_t image = (steps.image + 127) & ~(size_t)63;
+  const size_t bytes = sizeof(Canvas) + 2 * image + steps.chain * (1 + sizeof(float)) + steps.work + 8 * 64;
+  if (!reserve(block, bytes)) return nullptr;
+  Arena arena = {block.data};
+  Canvas& c = *arena.take<Canvas>(1);
+  for (u8*& buffer : c.buffers) buffer = arena.take<u8>(image);
+  c.origin = arena.take<u8>(steps.chain);
+  c.sum = arena.take<float>(steps.chain);
   c.free = 0;
-  int cropped = -1;
-  if (s.stride_x == 1 || s.w == 1) {
-    c.image = {{nullptr, nullptr, nullptr}, s.stride_y, s.h, s.w};
-    for (int k = 0; k < job.channels; k++) c.image.p[k] = (u8*)s.data + k * s.stride_c;
-  } else {
-    cropped = gather_source(job, s, calls, c);
-  }
-  for (int i = 0; i < job.slots; i++) {
-    if (calls[i].op < 0 || calls[i].position > job.finish_position || is_mix(calls[i])) continue;
-    Call call = calls[i];
-    if (i == cropped) call.args[0] = call.args[1] = 0.0;  // the rectangle is all that was copied
-    run_call(c, job.channels, call, job.pillow13, arena);
-  }
+  c.lut_pending = c.flip_x = c.flip_y = false;
+  work = arena;
+  return &c;
 }
 
-bool reserve(Scratch& scratch, size_t bytes) {
-  if (scratch.size >= bytes) return true;
-  free(scratch.data);
-  scratch.data = (u8*)aligned_alloc(64, (bytes + 63) & ~(size_t)63);
-  scratch.size = scratch.data ? bytes : 0;
-  return scratch.data != nullptr;
+// Everything up to the finish: the row's bytes, with a pending table and mirrorings. Null where memory is lacking.
+Canvas* draw_canvas(const Job& job, int row, Memory& block, Memory& steps_memory) {
+  Steps steps;
+  Arena work;
+  if (!steps_of(job, row, steps_memory, steps)) return nullptr;
+  Canvas* const c = lay_out(block, steps, work);
+  if (!c) return nullptr;
+  const Source& s = job.sources[row];
+  if (s.stride_x == 1 || s.w == 1) {
+    c->image = {{nullptr, nullptr, nullptr}, s.stride_y, s.h, s.w};
+    for (int k = 0; k < job.channels; k++) c->image.p[k] = (u8*)s.data + k * s.stride_c;
+  } else {
+    gather_source(job, s, steps, *c);
+  }
+  for (int i = 0; i < steps.count; i++) {
+    const Step& step = steps.step[i];
+    if (is_map(*step.call)) run_geometry(*c, job.channels, step.map, job.pillow13, work);
+    else run_call(*c, job.channels, *step.call, work);
+  }
+  return c;
 }
 
 }  // namespace
 
 bool run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
-  Need need = {0, 0, 0};
-  for (int i = 0; i < count; i++) {
-    need.widen(need_of(job, rows[i]));
-    const Call* mix = mix_of(job, rows[i]);
-    for (int j = 0; mix && j < PARTNERS[mix->op]; j++) need.widen(need_of(job, (int)mix->args[j]));
-  }
-  const size_t chain = need.chain * (1 + sizeof(float)) + 128;
-  const size_t bytes = 4 * (need.buffer + 64) + 2 * (chain + sizeof(Canvas)) + finish_bytes(job) + need.work + 1024;
-  if (!reserve(scratch, bytes)) return false;
-  Arena arena = {scratch.data};
-  Canvas* canvas = arena.take<Canvas>(2);
-  for (int i = 0; i < 4; i++) canvas[i / 2].buffers[i % 2] = arena.take<u8>(need.buffer);
-  for (int i = 0; i < 2; i++) {
-    canvas[i].origin = arena.take<u8>(need.chain);
-    canvas[i].sum = arena.take<float>(need.chain);
-  }
-  const Arena finish = {arena.take<u8>(finish_bytes(job))};  // apart: partners are drawn while a row is finished
+  Arena arena = {reserve(scratch.finish, finish_bytes(job))};
+  if (!arena.next) return false;
+  FinishTables& tables = *arena.take<FinishTables>(1);
+  set_tables(tables, job);
   int drawn[2] = {-1, -1};  // which row each canvas holds
+  Canvas* canvas[2] = {nullptr, nullptr};
+  const auto draw = [&](int i, int row) {
+    canvas[i] = draw_canvas(job, row, scratch.canvas[i], scratch.steps);
+    drawn[i] = canvas[i] ? row : -1;
+    return canvas[i] != nullptr;
+  };
   int own = 0;
-  for (int i = 0; i < count; i++) {
+  bool fits = true;
+  for (int i = 0; i < count && fits; i++) {
     const int row = rows[i];
-    if (drawn[own] != row) own = drawn[own ^ 1] == row ? own ^ 1 : own;
-    if (drawn[own] != row) draw_canvas(job, row, canvas[own], arena);
-    drawn[own] = row;
-    const auto canvas_of = [&](int partner) -> const Canvas& {
-      if (drawn[own ^ 1] != partner) draw_canvas(job, partner, canvas[own ^ 1], arena);
-      drawn[own ^ 1] = partner;
+    if (drawn[own] != row && drawn[own ^ 1] == row) own ^= 1;
+    fits = drawn[own] == row || draw(own, row);
+    const auto canvas_of = [&](int partner) {
+      if (drawn[own ^ 1] != partner) fits = draw(own ^ 1, partner);
       return canvas[own ^ 1];
     };
-    finish_row(job, row, canvas[own], canvas_of, finish);
+    fits = fits && finish_row(job, row, *canvas[own], tables, canvas_of, arena);
   }
-  return true;
+  if (job.stream) end_stream();
+  return fits;
 }
 
 }}  // namespace

@@ -14,6 +14,7 @@ AE_FN u8 table_entry(const Call& call, u8 v, int channel, const Stats& stats) {
 #undef AE_CASE
 #define AE_CASE(name) case OP_##name: return name(v, stats, call.args);
     AE_HISTOGRAM_OPS(AE_CASE)
+    AE_RANGE_OPS(AE_CASE)
     AE_LUMA_OPS(AE_CASE)
 #undef AE_CASE
   }
@@ -29,7 +30,7 @@ AE_FN Rgb pixel(const Call& call, Rgb p) {
   return p;
 }
 
-AE_FN u8 stencil(const Call& call, const Window& window) {
+AE_FN int stencil(const Call& call, const Window& window) {
   switch (call.op) {
 #define AE_CASE(name) case OP_##name: return name(window, call.args);
     AE_WINDOW_OPS(AE_CASE)
@@ -56,6 +57,12 @@ AE_FN bool is_region(const Call& call) {
 AE_FN bool is_mix(const Call& call) {
 #define AE_CASE(name) || call.op == OP_##name
   return false AE_PATCH_OPS(AE_CASE);
+#undef AE_CASE
+}
+
+AE_FN bool is_map(const Call& call) {
+#define AE_CASE(name) || call.op == OP_##name
+  return false AE_MAP_OPS(AE_CASE);
 #undef AE_CASE
 }
 

@@ -10,21 +10,36 @@
 
 namespace ae { namespace AE_ISA { namespace {
 
-struct Finish {
-  float table[3][256];
-  u16 half[3][256];
+// The finished value of a byte: in the output's dtype, and in float32 for what mixes.
+struct FinishTables {
+  Table<u8> bytes[3];
+  Table<u16> halves[3];
+  Table<float> floats[3];
+
+  Table<u8>* of(u8) { return bytes; }
+  Table<u16>* of(u16) { return halves; }
+  Table<float>* of(float) { return floats; }
 };
 
-void fold_table(const Job& job, const Canvas& c, Finish& f) {
-  for (int k = 0; k < job.channels; k++)
-    for (int v = 0; v < 256; v++) f.table[k][v] = job.table[k * 256 + c.lut[k][v]];
-  if (job.dtype == DTYPE_FLOAT16 || job.dtype == DTYPE_BFLOAT16)
-    for (int k = 0; k < job.channels; k++)
-      for (int v = 0; v < 256; v++)
-        f.half[k][v] = job.dtype == DTYPE_FLOAT16 ? to_float16(f.table[k][v]) : to_bfloat16(f.table[k][v]);
+template <class T>
+void set_tables(FinishTables& t, const T* values, int channels) {
+  for (int k = 0; k < channels; k++) t.of(T())[k].set(values + 256 * k);
 }
 
-const u8* source_row(const Canvas& c, int k, int y) { return c.image.row(k, c.flip_y ? c.image.h - 1 - y : y); }
+void set_tables(FinishTables& t, const Job& job) {
+  set_tables(t, job.table, job.channels);
+  if (job.dtype == DTYPE_UINT8) set_tables(t, (const u8*)job.values, job.channels);
+  else if (job.dtype != DTYPE_FLOAT32) set_tables(t, (const u16*)job.values, job.channels);
+}
+
+// The finished value behind a canvas's pending table.
+template <class T>
+const Table<T>& folded(FinishTables& tables, const Canvas& c, int k, Table<T>& memory) {
+  const Table<T>& table = tables.of(T())[k];
+  if (!c.lut_pending) return table;
+  memory.set(table, bytes_of(c.lut[k]));
+  return memory;
+}
 
 const Call* calls_of(const Job& job, int row) { return (const Call*)job.calls + (size_t)row * job.slots; }
 
@@ -62,13 +77,6 @@ void store_line(const Job& job, int row, int k, int y, Span span, const float* l
   }
 }
 
-bool has_finishing_calls(const Job& job, int row) {
-  const Call* calls = calls_of(job, row);
-  for (int i = 0; i < job.slots; i++)
-    if (calls[i].op >= 0 && (calls[i].position > job.finish_position || is_mix(calls[i]))) return true;
-  return false;
-}
-
 const Call* mix_of(const Job& job, int row) {
   const Call* calls = calls_of(job, row);
   for (int i = 0; i < job.slots; i++)
@@ -76,26 +84,100 @@ const Call* mix_of(const Job& job, int row) {
   return nullptr;
 }
 
-// No erasing, no mixing: straight from bytes to the output.
+void to_output(int, float v, float& out) { out = v; }
+void to_output(int, float v, u8& out) { out = clip_byte(v); }
+void to_output(int dtype, float v, u16& out) { out = dtype == DTYPE_FLOAT16 ? to_float16(v) : to_bfloat16(v); }
+
+// A row that mixes nothing: straight from bytes to the output, lines that a region touches by way of the cache.
 template <class T>
-void finish_plain(const Job& job, int row, const Canvas& c, const T* table, int k) {
-  const PlaneTable<T> values(table);
-  for (int y = 0; y < job.out_h; y++) {
-    T* const out = (T*)job.out + row * job.stride_n + k * job.stride_c + y * job.stride_y;
-    look_up(values, source_row(c, k, y), out, job.out_w, c.flip_x);
+struct PlainFinish {
+  const Job& job;
+  const Canvas& canvas;
+  const Region* regions;
+  int count;
+  T* line;
+
+  bool touches(const Region& r, int y) const { return y >= r.top && y < r.top + r.height && r.width > 0; }
+
+  // The first line from y on that is touched, or that is not.
+  int next(int y, bool touched) const {
+    for (; y < job.out_h; y++) {
+      bool any = false;
+      for (int i = 0; i < count; i++) any |= touches(regions[i], y);
+      if (any == touched) break;
+    }
+    return y;
   }
+
+  void erase(int k, int y) const {
+    for (int i = 0; i < count; i++) {
+      const Region& r = regions[i];
+      if (!touches(r, y)) continue;
+      const int x0 = max_of(r.left, 0), x1 = min_of(r.left + r.width, job.out_w);
+      T value;
+      to_output(job.dtype, r.value[k], value);
+      if (r.noise) for (int x = x0; x < x1; x++) to_output(job.dtype, value_in(r, k, x, y), line[x]);
+      else for (int x = x0; x < x1; x++) line[x] = value;
+    }
+  }
+
+  Rows<T> lines(int k, int y, int height, T* dst, ptrdiff_t stride) const {
+    Rows<T> rows = rows_of(canvas, k, dst, stride);
+    rows.src += y * rows.src_stride;
+    rows.h = height;
+    return rows;
+  }
+
+  void plane(const Table<T>& table, int k, T* out) const {
+    if (count == 0) return look_up(table, lines(k, 0, job.out_h, out, job.stride_y), job.stream);
+    for (int y = 0; y < job.out_h;) {
+      const int touched = next(y, true);
+      if (touched > y) look_up(table, lines(k, y, touched - y, out + y * job.stride_y, job.stride_y), job.stream);
+      const int after = next(touched, false);
+      for (y = touched; y < after; y++) {
+        look_up(table, lines(k, y, 1, line, 0), false);
+        erase(k, y);
+        if (job.stream) stream_line(line, out + y * job.stride_y, sizeof(T) * job.out_w);
+        else memcpy(out + y * job.stride_y, line, sizeof(T) * job.out_w);
+      }
+    }
+  }
+
+  // Pixels of interleaved channels, or otherwise strided.
+  void strided(const Table<T>& table, int k, T* out) const {
+    for (int y = 0; y < job.out_h; y++) {
+      look_up(table, lines(k, y, 1, line, 0), false);
+      erase(k, y);
+      T* const dst = out + y * job.stride_y;
+      for (int x = 0; x < job.out_w; x++) dst[x * job.stride_x] = line[x];
+    }
+  }
+
+  void run(FinishTables& tables, T* out) const {
+    for (int k = 0; k < job.channels; k++) {
+      Table<T> memory;
+      const Table<T>& table = folded(tables, canvas, k, memory);
+      if (job.stride_x == 1) plane(table, k, out + k * job.stride_c);
+      else strided(table, k, out + k * job.stride_c);
+    }
+  }
+};
+
+// A row's regions behind `behind`, in order.
+int regions_of(const Job& job, int row, int behind, Region* regions) {
+  const Call* calls = calls_of(job, row);
+  int count = 0;
+  for (int i = 0; i < job.slots; i++)
+    if (calls[i].op >= 0 && calls[i].position > behind && is_region(calls[i])) regions[count++] = region(calls[i]);
+  return count;
 }
 
-void finish_plain(const Job& job, int row, const Canvas& c, const Finish& f) {
-  for (int k = 0; k < job.channels; k++) {
-    if (job.dtype == DTYPE_FLOAT32) finish_plain(job, row, c, f.table[k], k);
-    else if (job.dtype != DTYPE_UINT8) finish_plain(job, row, c, f.half[k], k);
-    else
-      for (int y = 0; y < job.out_h; y++) {
-        u8* const out = (u8*)job.out + row * job.stride_n + k * job.stride_c + y * job.stride_y;
-        look_up(c.lut[k], source_row(c, k, y), out, job.out_w, c.flip_x);
-      }
-  }
+template <class T>
+void finish_plain(const Job& job, int row, const Canvas& canvas, FinishTables& tables, Arena arena) {
+  Region* const regions = arena.take<Region>(job.slots);
+  const int count = regions_of(job, row, job.finish_position, regions);
+  const PlainFinish<T> finish = {job, canvas, regions, count, arena.take<T>(job.out_w)};
+  finish.run(tables, (T*)job.out + row * job.stride_n);
 }
 
 // A row's finished values, line by line, up to a position in the pipeline.
@@ -104,15 +186,21 @@ struct Lines {
   int row;
   const Canvas& canvas;
   float* line;
-  PlaneTable<float> tables[3];
+  Table<float> tables[3];
 
-  Lines(const Job& job, int row, const Canvas& canvas, const Finish& f, float* line)
-      : job(job), row(row), canvas(canvas), line(line),
-        tables{PlaneTable<float>(f.table[0]), PlaneTable<float>(f.table[job.channels > 1 ? 1 : 0]),
-               PlaneTable<float>(f.table[job.channels > 1 ? 2 : 0])} {}
+  Lines(const Job& job, int row, const Canvas& canvas, FinishTables& finish, float* line)
+      : job(job), row(row), canvas(canvas), line(line) {
+    for (int k = 0; k < job.channels; k++) {
+      const Table<float>& table = folded(finish, canvas, k, tables[k]);
+      if (&table != &tables[k]) tables[k] = table;
+    }
+  }
 
   const float* at(int k, int y, int before) const {
-    look_up(tables[k], source_row(canvas, k, y), line, job.out_w, canvas.flip_x);
+    Rows<float> rows = rows_of(canvas, k, line, 0);
+    rows.src += y * rows.src_stride;
+    rows.h = 1;
+    look_up(tables[k], rows, false);
     erase_line(job, row, k, y, job.finish_position, before, line);
     return line;
   }
@@ -146,37 +234,45 @@ void finish_regions(const Job& job, int row, int behind, float* line) {
   }
 }
 
-// Finishes a row; `canvas_of(source)` draws another row of the batch.
+// Finishes a row that mixes; `canvas_of(source)` draws another row of the batch, or gives null where memory is lacking.
 template <class CanvasOf>
-void finish_row(const Job& job, int row, const Canvas& canvas, CanvasOf canvas_of, Arena arena) {
-  Finish* f = arena.take<Finish>(2);
+bool finish_mixed(const Job& job, int row, const Call& mix, const Canvas& canvas, FinishTables& tables,
+                  CanvasOf canvas_of, Arena arena) {
   float* line[3];
   for (float*& l : line) l = arena.take<float>(job.out_w);
-  fold_table(job, canvas, f[0]);
-  if (job.stride_x == 1 && !has_finishing_calls(job, row)) return finish_plain(job, row, canvas, f[0]);
-  const Lines own(job, row, canvas, f[0], line[0]);
-  const Call* mix = mix_of(job, row);
-  const int before = mix ? mix->position : INT_MAX;
+  const Lines own(job, row, canvas, tables, line[0]);
   i64 covered = 0;
-  for (int i = 0; mix && i < MAX_PATCHES; i++) {
-    const Patch p = patch(*mix, i, job.out_h, job.out_w);
+  for (int i = 0; i < MAX_PATCHES; i++) {
+    const Patch p = patch(mix, i, job.out_h, job.out_w);
     if (!is_empty(p)) covered += (i64)p.height * p.width;
   }
   if (covered < (i64)job.out_h * job.out_w)
     for (int k = 0; k < job.channels; k++)
-      for (int y = 0; y < job.out_h; y++) store_line(job, row, k, y, {0, job.out_w}, own.at(k, y, before));
-  for (int i = 0; mix && i < MAX_PATCHES; i++) {
-    const Patch p = patch(*mix, i, job.out_h, job.out_w);
+      for (int y = 0; y < job.out_h; y++) store_line(job, row, k, y, {0, job.out_w}, own.at(k, y, mix.position));
+  for (int i = 0; i < MAX_PATCHES; i++) {
+    const Patch p = patch(mix, i, job.out_h, job.out_w);
     if (is_empty(p)) continue;
     const bool is_own = p.source < 0 || p.source == row;
-    const Canvas& source = is_own ? canvas : canvas_of(p.source);
-    fold_table(job, source, f[1]);
-    const Lines from(job, is_own ? row : p.source, source, f[1], line[1]);
-    finish_patch(job, p, before, own, from, line[2]);
+    const Canvas* const source = is_own ? &canvas : canvas_of(p.source);
+    if (!source) return false;
+    const Lines from(job, is_own ? row : p.source, *source, tables, line[1]);
+    finish_patch(job, p, mix.position, own, from, line[2]);
   }
-  if (mix) finish_regions(job, row, before, line[0]);
+  finish_regions(job, row, mix.position, line[0]);
+  return true;
 }
 
-size_t finish_bytes(const Job& job) { return 2 * sizeof(Finish) + 3 * sizeof(float) * (size_t)job.out_w + 5 * 64; }
+template <class CanvasOf>
+bool finish_row(const Job& job, int row, const Canvas& canvas, FinishTables& tables, CanvasOf canvas_of, Arena arena) {
+  if (const Call* mix = mix_of(job, row)) return finish_mixed(job, row, *mix, canvas, tables, canvas_of, arena);
+  if (job.dtype == DTYPE_FLOAT32) finish_plain<float>(job, row, canvas, tables, arena);
+  else if (job.dtype == DTYPE_UINT8) finish_plain<u8>(job, row, canvas, tables, arena);
+  else finish_plain<u16>(job, row, canvas, tables, arena);
+  return true;
+}
+
+size_t finish_bytes(const Job& job) {
+  return sizeof(FinishTables) + sizeof(Region) * job.slots + 3 * sizeof(float) * (size_t)job.out_w + 6 * 64;
+}
 
 }}}  // namespace

@@ -1,8 +1,5 @@
 // Geometry ops: from a call's arguments to its coordinate map, in the doubles of Pillow and torchvision. Host only.
 #pragma once
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "geometry.h"
 
 namespace ae { namespace AE_ISA {
@@ -53,11 +50,18 @@ inline Geometry resize(const double* a, int h, int w) {
   return resized_crop(args, h, w);
 }
 
-// Python's round(v, 15): the shortest way that is right for every value is the decimal one.
+// Python's round(v, 15) of a sine or cosine: |v| <= 1, so v * 10^15 is exact in 128 bits, and its nearest whole number
+// divided by 10^15 is the double nearest to that decimal.
 inline double round15(double v) {
-  char text[40];
-  snprintf(text, sizeof text, "%.15f", v);
-  return strtod(text, nullptr);
+  int exponent;
+  const double mantissa = frexp(fabs(v), &exponent);
+  if (mantissa == 0.0 || exponent < -60) return copysign(0.0, v);
+  const int shift = 53 - exponent;  // v = whole / 2^shift
+  const unsigned __int128 scaled = (unsigned __int128)(u64)ldexp(mantissa, 53) * 1000000000000000ull;
+  const unsigned __int128 half = (unsigned __int128)1 << (shift - 1), rest = scaled & (2 * half - 1);
+  u64 whole = (u64)(scaled >> shift);
+  if (rest > half || (rest == half && (whole & 1))) whole++;  // to even, as printf
+  return copysign((double)whole / 1e15, v);
 }
 
 inline int to_fixed(double v) { return (int)floor(v * 65536.0 + 0.5); }
@@ -107,7 +111,7 @@ inline Geometry rotate(const double* a, int h, int w) {
     if ((h == w || expand) && degrees == 270) return orient(h, w, false, true, true);
   }
   const double angle = -(degrees * (3.14159265358979323846 / 180.0));
-  const double c = round15(cos(angle)), s = round15(sin(angle)), n = round15(-sin(angle));
+  const double c = round15(cos(angle)), s = round15(sin(angle)), n = -s;
   const double cx = centered ? w / 2.0 : a[3], cy = centered ? h / 2.0 : a[4];
   double m[6] = {c, s, ((c * -cx + s * -cy) + 0.0) + cx, n, c, ((n * -cx + c * -cy) + 0.0) + cy};
   int out_h = h, out_w = w;

@@ -21,16 +21,23 @@ struct Job {
   int finish_position; // calls of transforms behind this position work on finished values (after Normalize)
   int pillow13;        // the resize order
   const float* table;  // [channels][256]: the finished value of a byte
+  const void* values;  // the same in the output's dtype
   void* out;
   int dtype, out_h, out_w;
   ptrdiff_t stride_n, stride_c, stride_y, stride_x;  // of `out`, in elements
+  bool stream;  // the batch is larger than the caches
 };
 
-// Grows and never shrinks; one per thread.
-struct Scratch {
+// Memory that grows and never shrinks.
+struct Memory {
   uint8_t* data = nullptr;
   size_t size = 0;
-  ~Scratch() { free(data); }
+  ~Memory() { free(data); }
+};
+
+// Of one thread: what two rows' images need, and what is needed for a row's steps and its finish.
+struct Scratch {
+  Memory canvas[2], steps, finish;
 };
 
 // Rows of the batch in this order; false where memory for the scratch is lacking. Consecutive rows share work where the next is the partner of the one before.

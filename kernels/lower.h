@@ -40,6 +40,7 @@ inline int kernel_of(const Call& call) {
 #define AE_CASE(name) case OP_##name:
     AE_CHANNEL_OPS(AE_CASE) return KERNEL_tables;
     AE_LUMA_OPS(AE_CASE)
+    AE_RANGE_OPS(AE_CASE)
     AE_HISTOGRAM_OPS(AE_CASE) return KERNEL_statistics;
     AE_PIXEL_OPS(AE_CASE) return KERNEL_pixels;
     AE_WINDOW_OPS(AE_CASE) return KERNEL_stencils;

@@ -1,9 +1,10 @@
 // One call of a program row, and the signature of an op's C++ function, by what it reads:
 //   CHANNEL     u8  name(u8 v, int channel, const double* args)          a table entry
-//   PIXEL       Rgb name(Rgb p, const double* args)                      three channels
+//   PIXEL       RgbOf<Int> name(RgbOf<Int> p, const double* args)         three channels; a template, or of one int alone
 //   HISTOGRAM   u8  name(u8 v, const Stats& of_channel, const double*)   a table entry
 //   LUMA        u8  name(u8 v, const Stats& of_luma, const double*)      a table entry
-//   WINDOW      u8  name(const Window&, const double* args)              3x3 neighbours
+//   RANGE       u8  name(u8 v, const Stats& of_channel, const double*)   a table entry; reads only lo and hi
+//   WINDOW      Int name(const WindowOf<Int>&, const double* args)       3x3 neighbours; a template
 //   CONVOLUTION Convolution name(const double* args)                     host only: a separable kernel
 //   MAP         Geometry name(const double* args, int h, int w)          host only: the coordinate map
 //   RECTANGLE   Region name(const double* args)                          a rectangle
@@ -11,7 +12,7 @@
 //   CHAIN       float name(float sum, u8 v, const double* args)          a sum of versions of the image
 // `registry.inc`, generated from augengine/ops, holds their codes and lists.
 #pragma once
-#include "platform.h"
+#include "lanes.h"
 
 namespace ae { namespace AE_ISA {
 
@@ -23,9 +24,12 @@ struct Call {  // as the NumPy dtype in augengine/sampling.py; op < 0: nothing
   double args[AE_MAX_ARGS];
 };
 
-struct Rgb {
-  u8 r, g, b;
+// Of one pixel where Int is int, else of as many as Int has lanes (lanes.h); values 0 to 255.
+template <class Int>
+struct RgbOf {
+  Int r, g, b;
 };
+typedef RgbOf<int> Rgb;
 
 // Of one channel, or of the luma of the whole image. `below[v]` counts the pixels with values under v.
 struct Stats {
@@ -36,10 +40,12 @@ struct Stats {
   u64 sum;  // of all values
 };
 
-struct Window {
-  u8 v[9];      // row by row, the centre at 4
+template <class Int>
+struct WindowOf {
+  Int v[9];     // row by row, the centre at 4
   bool inside;  // false on the outermost frame, where only the centre is valid
 };
+typedef WindowOf<int> Window;
 
 enum : int { MAX_KERNEL = 255, MAX_PATCHES = 4 };
 

@@ -2,84 +2,103 @@
 #pragma once
 #include <string.h>
 
-#include "canvas.h"
+#include <type_traits>
+
 #include "dispatch.h"
+#include "gather.h"
 
 namespace ae { namespace AE_ISA { namespace {
 
-template <class Function>
-void run_table(Canvas& c, int channel, Function op) {
-  u8 table[256];
-  for (int v = 0; v < 256; v++) table[v] = op((u8)v);
-  compose(c, channel, table);
+// Where a pixel op is written for one pixel alone, its lanes run one by one.
+template <class Op>
+RgbOf<Ints> run_on_lanes(Op op, RgbOf<Ints> p) {
+  if constexpr (std::is_invocable_v<Op, RgbOf<Ints>>) return op(p);
+  RgbOf<Ints> result;
+  for (int i = 0; i < LANES; i++) {
+    const Rgb one = op(Rgb{p.r[i], p.g[i], p.b[i]});
+    result.r[i] = one.r; result.g[i] = one.g; result.b[i] = one.b;
+  }
+  return result;
 }
 
-template <class Function>
-void run_pixel(Canvas& c, int channels, Function op) {
+template <class Op>
+Rgb run_on_lanes(Op op, Rgb p) { return op(p); }
+
+template <class Op>
+void run_pixel(Canvas& c, int channels, Op op) {
   if (channels == 1) return;
+  materialise_table(c, channels);
   const Planes in = c.image, out = target(c, channels, in.h, in.w);
-  for (int y = 0; y < in.h; y++) {
-    for (int k = 0; k < 3; k++) {
-      if (c.lut_pending) look_up(c.lut[k], in.row(k, y), out.row(k, y), in.w, false);
-      else memcpy(out.row(k, y), in.row(k, y), in.w);
-    }
-    u8 *__restrict r = out.row(0, y), *__restrict g = out.row(1, y), *__restrict b = out.row(2, y);
-    for (int x = 0; x < in.w; x++) {
-      const Rgb p = op(Rgb{r[x], g[x], b[x]});
-      r[x] = p.r; g[x] = p.g; b[x] = p.b;
-    }
-  }
+  each_run(in, out, [&](ptrdiff_t from, ptrdiff_t to, int n) {
+    each_lane(n, [&](int x, auto p) {
+      RgbOf<decltype(p)> v;
+      load(in.p[0] + from + x, v.r);
+      load(in.p[1] + from + x, v.g);
+      load(in.p[2] + from + x, v.b);
+      v = run_on_lanes(op, v);
+      store(out.p[0] + to + x, v.r);
+      store(out.p[1] + to + x, v.g);
+      store(out.p[2] + to + x, v.b);
+    });
+  });
   adopt(c, out);
-  clear_lut(c);
 }
 
 // Stencils are symmetric, so pending mirrorings stay pending.
-template <class Function>
-void run_stencil(Canvas& c, int channels, Function op) {
-  const bool flip_x = c.flip_x, flip_y = c.flip_y;
-  c.flip_x = c.flip_y = false;
-  materialise(c, channels);
-  c.flip_x = flip_x;
-  c.flip_y = flip_y;
+template <class Op>
+void run_stencil(Canvas& c, int channels, Op op) {
+  materialise_table(c, channels);
   const Planes in = c.image, out = target(c, channels, in.h, in.w);
   for (int k = 0; k < channels; k++)
     for (int y = 0; y < in.h; y++) {
-      const bool inside = y > 0 && y < in.h - 1 && in.w > 2;
-      const u8* here = in.row(k, y);
-      const u8 *__restrict up = inside ? in.row(k, y - 1) : here, *__restrict mid = here,
-               *__restrict down = inside ? in.row(k, y + 1) : here;
-      u8* __restrict dst = out.row(k, y);
-      const auto frame = [&](int x) { return op(Window{{0, 0, 0, 0, mid[x], 0, 0, 0, 0}, false}); };
-      if (!inside) {
-        for (int x = 0; x < in.w; x++) dst[x] = frame(x);
+      const u8* const mid = in.row(k, y);
+      u8* const dst = out.row(k, y);
+      const auto frame = [&](int x, int n) {
+        for (int i = x; i < x + n; i++) dst[i] = (u8)op(Window{{0, 0, 0, 0, mid[i], 0, 0, 0, 0}, false});
+      };
+      if (y == 0 || y == in.h - 1 || in.w < 3) {
+        frame(0, in.w);
         continue;
       }
-      dst[0] = frame(0);
-      for (int x = 1; x < in.w - 1; x++)
-        dst[x] = op(Window{{up[x - 1], up[x], up[x + 1], mid[x - 1], mid[x], mid[x + 1], down[x - 1], down[x], down[x + 1]}, true});
-      dst[in.w - 1] = frame(in.w - 1);
+      frame(0, 1);
+      frame(in.w - 1, 1);
+      each_lane(in.w - 2, [&](int x, auto v) {
+        WindowOf<decltype(v)> window = {{}, true};
+        for (int j = 0; j < 3; j++)
+          for (int i = 0; i < 3; i++) load(mid + (j - 1) * in.stride + x + i, window.v[3 * j + i]);
+        store(dst + 1 + x, op(window));
+      });
     }
   adopt(c, out);
 }
 
-void run_crop(Canvas& c, int channels, const Geometry& g) {
-  const Planes in = c.image;
-  const bool inside = g.top >= 0 && g.left >= 0 && g.top + g.box_h <= in.h && g.left + g.box_w <= in.w;
-  if (inside) {  // a view: the pending mirrorings were settled by the caller
-    for (int k = 0; k < channels; k++) c.image.p[k] = in.p[k] + g.top * in.stride + g.left;
+// The rectangle of a crop as the image before its pending mirrorings has it.
+Geometry before_mirrorings(const Canvas& c, Geometry g) {
+  if (c.flip_x) g.left = c.image.w - g.left - g.box_w;
+  if (c.flip_y) g.top = c.image.h - g.top - g.box_h;
+  return g;
+}
+
+bool is_inside(const Geometry& g, int h, int w) {
+  return g.top >= 0 && g.left >= 0 && g.top + g.box_h <= h && g.left + g.box_w <= w;
+}
+
+void run_crop(Canvas& c, int channels, const Geometry& asked) {
+  const Geometry g = before_mirrorings(c, asked);
+  if (is_inside(g, c.image.h, c.image.w)) {  // a view
+    for (int k = 0; k < channels; k++) c.image.p[k] += g.top * c.image.stride + g.left;
     c.image.h = g.box_h;
     c.image.w = g.box_w;
     return;
   }
-  materialise(c, channels);  // the fill is what it is after the table
+  int fill[3];
+  fill_before_tables(c, channels, g.fill, fill);
   const Planes from = c.image, out = target(c, channels, g.box_h, g.box_w);
-  const int x0 = clamp(-g.left, 0, g.box_w), x1 = clamp(from.w - g.left, x0, g.box_w);
   for (int k = 0; k < channels; k++)
     for (int y = 0; y < g.box_h; y++) {
-      u8* dst = out.row(k, y);
       const int sy = y + g.top;
-      memset(dst, g.fill[k], g.box_w);
-      if (sy >= 0 && sy < from.h) memcpy(dst + x0, from.row(k, sy) + x0 + g.left, x1 - x0);
+      if (sy >= 0 && sy < from.h) shift_row(from.row(k, sy), from.w, g.left, (u8)fill[k], out.row(k, y), g.box_w);
+      else memset(out.row(k, y), fill[k], g.box_w);
     }
   adopt(c, out);
 }
@@ -111,19 +130,14 @@ void run_transpose(Canvas& c, int channels, const Geometry& g) {
   adopt(c, out);
 }
 
-void affine_nearest(Canvas& c, int channels, const Geometry& g, const Planes& out) {
-  const Planes in = c.image;
-  for (int y = 0; y < g.out_h; y++) {
-    u32 sx = (u32)g.f[2] + (u32)y * (u32)g.f[1], sy = (u32)g.f[5] + (u32)y * (u32)g.f[4];
-    for (int x = 0; x < g.out_w; x++, sx += (u32)g.f[0], sy += (u32)g.f[3]) {
-      int px = (int)sx >> 16, py = (int)sy >> 16;
-      const bool inside = (u32)px < (u32)in.w && (u32)py < (u32)in.h;
-      if (c.flip_x) px = in.w - 1 - px;
-      if (c.flip_y) py = in.h - 1 - py;
-      const ptrdiff_t at = inside ? py * in.stride + px : 0;
-      for (int k = 0; k < channels; k++) out.row(k, y)[x] = inside ? c.lut[k][in.p[k][at]] : (u8)g.fill[k];
-    }
-  }
+void affine_nearest(Canvas& c, int channels, const Geometry& g) {
+  int fill[3];
+  fill_before_tables(c, channels, g.fill, fill);
+  const FixedMap map = fixed_map(g, fill, c);
+  const Planes out = target(c, channels, g.out_h, g.out_w);
+  gather(c.image, out, channels, map);
+  adopt(c, out);
+  c.flip_x = c.flip_y = false;
 }
 
 void affine_smoothly(const Canvas& c, int channels, const Geometry& g, const Planes& out) {
@@ -150,15 +164,12 @@ void affine_far(const Canvas& c, int channels, const Geometry& g, const Planes& 
 }
 
 void run_affine(Canvas& c, int channels, const Geometry& g) {
-  const bool absorbs_pending = g.fixed;
-  if (!absorbs_pending) materialise(c, channels);
+  if (g.fixed) return affine_nearest(c, channels, g);
+  materialise(c, channels);
   const Planes out = target(c, channels, g.out_h, g.out_w);
-  if (absorbs_pending) affine_nearest(c, channels, g, out);
-  else if (g.type == GEOMETRY_AFFINE && g.interpolation == NEAREST) affine_far(c, channels, g, out);
+  if (g.type == GEOMETRY_AFFINE && g.interpolation == NEAREST) affine_far(c, channels, g, out);
   else affine_smoothly(c, channels, g, out);
   adopt(c, out);
-  clear_lut(c);
-  c.flip_x = c.flip_y = false;
 }
 
 void run_geometry(Canvas& c, int channels, const Geometry& g, bool pillow13, Arena arena) {
@@ -171,17 +182,19 @@ void run_geometry(Canvas& c, int channels, const Geometry& g, bool pillow13, Are
   if (g.type == GEOMETRY_ORIENT) return run_transpose(c, channels, g);
   if (g.type == GEOMETRY_AFFINE || g.type == GEOMETRY_PERSPECTIVE) return run_affine(c, channels, g);
   if (g.type == GEOMETRY_BORDER) return run_border(c, channels, g);
-  if (c.flip_x || c.flip_y) materialise(c, channels);
-  if (g.type == GEOMETRY_CROP) return run_crop(c, channels, g);
-  run_crop(c, channels, g);   // a view of the box, which lies inside
-  materialise(c, channels);   // the table comes before the interpolation
+  run_crop(c, channels, g);  // of a resize, a view: the box lies inside
+  if (g.type == GEOMETRY_CROP) return;
+  materialise(c, channels);  // mirroring does not commute with rounding, nor a table with interpolation
   const Planes out = target(c, channels, g.out_h, g.out_w);
   resample(c.image, out, channels, g, pillow13, arena.next);
   adopt(c, out);
 }
 
 void run_region_on_bytes(Canvas& c, int channels, const Region& r) {
-  c.lut_pending = true;  // forces a copy of the source, which is never written
+  if (!c.lut_pending) {  // forces a copy of the source, which is never written
+    for (Table<u8>& table : c.lut) table = identity_table();
+    c.lut_pending = true;
+  }
   materialise(c, channels);
   for (int k = 0; k < channels; k++)
     for (int y = max_of(r.top, 0); y < min_of(r.top + r.height, c.image.h); y++)

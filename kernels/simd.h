@@ -1,23 +1,30 @@
-// Table lookups over rows of bytes: by vector permutes where the instruction set has byte permutes (AVX-512 VBMI),
-// else one by one. `flip` reads the row backwards.
+// Tables over rows of bytes: by vector permutes where the instruction set has byte permutes (AVX-512 VBMI), by gathers
+// with AVX2, else one by one.
 #pragma once
 #include <stddef.h>
 #include <string.h>
 
-#include "platform.h"
+#include "lanes.h"
 
 #if defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
 #define AE_VBMI 1
-#include <immintrin.h>
 #endif
 
 namespace ae { namespace AE_ISA {
 
+// Rows of bytes that are looked up, and where the results go; strides in elements. Each row of `src` is read backwards
+// if `flip`. Without `flip`, rows without gaps are one long row.
 template <class T>
-inline void look_up_each(const T* __restrict table, const u8* __restrict src, T* __restrict dst, int w, bool flip) {
-  if (flip) for (int x = 0; x < w; x++) dst[x] = table[src[w - 1 - x]];
-  else for (int x = 0; x < w; x++) dst[x] = table[src[x]];
-}
+struct Rows {
+  const u8* src;
+  ptrdiff_t src_stride;
+  T* dst;
+  ptrdiff_t dst_stride;
+  int w, h;
+  bool flip;
+
+  bool has_gaps() const { return h > 1 && (src_stride != w || dst_stride != w); }
+};
 
 #ifdef AE_VBMI
 
@@ -27,108 +34,151 @@ inline __mmask64 first_bytes(int n) { return n >= 64 ? ~0ull : (1ull << n) - 1; 
 struct ByteTable {
   __m512i part[4];
 
+  ByteTable() = default;
   explicit ByteTable(const u8* table) {
     for (int i = 0; i < 4; i++) part[i] = _mm512_loadu_si512(table + 64 * i);
   }
-  __m512i operator[](__m512i index) const {
+  __m512i operator[](__m512i index) const { return at(index, _mm512_movepi8_mask(index)); }
+  __m512i at(__m512i index, __mmask64 upper) const {  // `upper`: where the index is 128 or more
     const __m512i low = _mm512_permutex2var_epi8(part[0], index, part[1]);
     const __m512i high = _mm512_permutex2var_epi8(part[2], index, part[3]);
-    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), low, high);
+    return _mm512_mask_blend_epi8(upper, low, high);
   }
 };
 
-// Unpacking byte planes works inside each of a register's four 16-byte lanes. `order` is the order in which source
-// bytes must enter, so that `planes` planes unpack to outputs in order; backwards for a flipped row.
+// A table from bytes to T, of 1, 2 or 4 bytes: a plane for each byte of T, looked up apart and unpacked together.
+template <class T>
+struct Table {
+  alignas(64) u8 plane[sizeof(T)][256];
+
+  void set(const T* values) {
+    if constexpr (sizeof(T) == 1) memcpy(plane, values, 256);
+    if constexpr (sizeof(T) == 2)
+      for (int p = 0; p < 2; p++)
+        for (int v = 0; v < 256; v += 32)
+          _mm256_store_si256((__m256i*)(plane[p] + v), _mm512_cvtepi16_epi8(_mm512_srli_epi16(_mm512_loadu_si512(values + v), 8 * p)));
+    if constexpr (sizeof(T) == 4)
+      for (int p = 0; p < 4; p++)
+        for (int v = 0; v < 256; v += 16)
+          _mm_store_si128((__m128i*)(plane[p] + v), _mm512_cvtepi32_epi8(_mm512_srli_epi32(_mm512_loadu_si512(values + v), 8 * p)));
+  }
+  void set(const Table& outer, const u8* inner) {  // v -> outer[inner[v]]
+    for (unsigned p = 0; p < sizeof(T); p++) {
+      const ByteTable bytes(outer.plane[p]);
+      for (int v = 0; v < 256; v += 64)
+        _mm512_store_si512(plane[p] + v, bytes[_mm512_loadu_si512(inner + v)]);
+    }
+  }
+};
+
+// Unpacking byte planes works inside each of a register's four 16-byte lanes. This is the order in which source bytes
+// must enter, so that `planes` planes unpack to outputs in order.
 struct Order {
   alignas(64) u8 byte[64];
 };
 
-constexpr Order unpack_order(int planes, bool flip) {
+constexpr Order unpack_order(int planes) {
   Order order = {};
   const int run = 16 / planes;  // outputs a lane and register
   for (int lane = 0; lane < 4; lane++)
-    for (int i = 0; i < 16; i++) {
-      const int output = planes == 1 ? lane * 16 + i : (i / run) * (4 * run) + lane * run + i % run;
-      order.byte[lane * 16 + i] = (u8)(flip ? 63 - output : output);
-    }
+    for (int i = 0; i < 16; i++)
+      order.byte[lane * 16 + i] = (u8)(planes == 1 ? lane * 16 + i : (i / run) * (4 * run) + lane * run + i % run);
   return order;
 }
 
-template <int PLANES>
-struct RowReader {
-  static constexpr Order forward = unpack_order(PLANES, false), backward = unpack_order(PLANES, true);
-  const u8* src;
-  int w;
-  bool flip;
-  __m512i order;
-
-  RowReader(const u8* src, int w, bool flip)
-      : src(src), w(w), flip(flip), order(_mm512_load_si512(flip ? backward.byte : forward.byte)) {}
-  // The source bytes of outputs x .. x + n.
-  __m512i at(int x, int n) const {
-    const u8* from = flip ? src + w - x - n : src + x;
-    const __m512i bytes = _mm512_maskz_loadu_epi8(first_bytes(n), from);
-    const __m512i missing = _mm512_set1_epi8((char)(flip ? 64 - n : 0));  // the last bytes of a row end before 63
-    return _mm512_permutexvar_epi8(_mm512_sub_epi8(order, missing), bytes);
-  }
-};
-
-inline void look_up(const u8* table, const u8* src, u8* dst, int w, bool flip) {
-  const ByteTable bytes(table);
-  const RowReader<1> row(src, w, flip);
-  for (int x = 0; x < w; x += 64) {
-    const int n = min_of(64, w - x);
-    const __m512i index = row.at(x, n);
-    _mm512_mask_storeu_epi8(dst + x, first_bytes(n), bytes[index]);
-  }
-}
-
-// T is 2 or 4 bytes wide: that many byte planes, looked up apart and unpacked together.
 template <class T>
-struct PlaneTable {
-  static constexpr int planes = sizeof(T);
-  u8 bytes[planes][256];
+struct LookUp {
+  static constexpr Order order = unpack_order(sizeof(T));
+  ByteTable plane[sizeof(T)];
 
-  explicit PlaneTable(const T* table) {
-    for (int v = 0; v < 256; v++)
-      for (int p = 0; p < planes; p++) bytes[p][v] = ((const u8*)&table[v])[p];
+  explicit LookUp(const Table<T>& table) {
+    for (unsigned p = 0; p < sizeof(T); p++) plane[p] = ByteTable(table.plane[p]);
   }
-};
 
-inline void store_values(void* dst, int valid_bytes, __m512i values) {
-  _mm512_mask_storeu_epi8(dst, first_bytes(max_of(0, valid_bytes)), values);
-}
-
-inline void look_up(const PlaneTable<u16>& table, const u8* src, u16* dst, int w, bool flip) {
-  const ByteTable low(table.bytes[0]), high(table.bytes[1]);
-  const RowReader<2> row(src, w, flip);
-  for (int x = 0; x < w; x += 64) {
-    const int n = min_of(64, w - x);
-    const __m512i index = row.at(x, n);
-    const __m512i a = low[index], b = high[index];
-    store_values(dst + x, 2 * n, _mm512_unpacklo_epi8(a, b));
-    store_values(dst + x + 32, 2 * n - 64, _mm512_unpackhi_epi8(a, b));
-  }
-}
-
-inline void look_up(const PlaneTable<float>& table, const u8* src, float* dst, int w, bool flip) {
-  const ByteTable plane[4] = {ByteTable(table.bytes[0]), ByteTable(table.bytes[1]), ByteTable(table.bytes[2]),
-                              ByteTable(table.bytes[3])};
-  const RowReader<4> row(src, w, flip);
-  for (int x = 0; x < w; x += 64) {
-    const int n = min_of(64, w - x);
-    const __m512i index = row.at(x, n);
-    const __m512i a = plane[0][index], b = plane[1][index], c = plane[2][index], d = plane[3][index];
-    const __m512i ab0 = _mm512_unpacklo_epi8(a, b), ab1 = _mm512_unpackhi_epi8(a, b);
-    const __m512i cd0 = _mm512_unpacklo_epi8(c, d), cd1 = _mm512_unpackhi_epi8(c, d);
-    const __m512i out[4] = {_mm512_unpacklo_epi16(ab0, cd0), _mm512_unpackhi_epi16(ab0, cd0),
-                            _mm512_unpacklo_epi16(ab1, cd1), _mm512_unpackhi_epi16(ab1, cd1)};
-    for (int k = 0; k < 4; k++) {
-      if (n == 64) _mm512_storeu_si512(dst + x + 16 * k, out[k]);
-      else if (4 * n > 64 * k) store_values(dst + x + 16 * k, 4 * n - 64 * k, out[k]);
+  // `index`: n source bytes in the order above.
+  template <bool STREAM>
+  void write(__m512i index, T* dst, int n) const {
+    const __mmask64 upper = _mm512_movepi8_mask(index);
+    __m512i bytes[4], out[4];
+    for (unsigned p = 0; p < sizeof(T); p++) bytes[p] = plane[p].at(index, upper);
+    if constexpr (sizeof(T) == 1) out[0] = bytes[0];
+    if constexpr (sizeof(T) == 2) {
+      out[0] = _mm512_unpacklo_epi8(bytes[0], bytes[1]);
+      out[1] = _mm512_unpackhi_epi8(bytes[0], bytes[1]);
+    }
+    if constexpr (sizeof(T) == 4) {
+      const __m512i ab0 = _mm512_unpacklo_epi8(bytes[0], bytes[1]), ab1 = _mm512_unpackhi_epi8(bytes[0], bytes[1]);
+      const __m512i cd0 = _mm512_unpacklo_epi8(bytes[2], bytes[3]), cd1 = _mm512_unpackhi_epi8(bytes[2], bytes[3]);
+      out[0] = _mm512_unpacklo_epi16(ab0, cd0);
+      out[1] = _mm512_unpackhi_epi16(ab0, cd0);
+      out[2] = _mm512_unpacklo_epi16(ab1, cd1);
+      out[3] = _mm512_unpackhi_epi16(ab1, cd1);
+    }
+    constexpr int each = 64 / sizeof(T);
+    for (unsigned p = 0; p < sizeof(T); p++) {
+      if (STREAM) _mm512_stream_si512((__m512i*)(dst + each * p), out[p]);
+      else if (n == 64) _mm512_storeu_si512(dst + each * p, out[p]);
+      else _mm512_mask_storeu_epi8(dst + each * p, first_bytes(max_of(0, (n - each * (int)p) * (int)sizeof(T))), out[p]);
     }
   }
+
+  // Whole blocks of 64, then the rest. `mirror`: what the order in a block is xored with (width - 1 of rows that fill it).
+  template <bool STREAM>
+  void forward(const u8* src, T* dst, i64 n, int mirror) const {
+    const __m512i from = _mm512_xor_si512(_mm512_load_si512(order.byte), _mm512_set1_epi8((char)mirror));
+    i64 x = 0;
+    for (; x + 64 <= n; x += 64)
+      write<STREAM>(_mm512_permutexvar_epi8(from, _mm512_loadu_si512(src + x)), dst + x, 64);
+    if (x == n) return;
+    const __m512i bytes = _mm512_maskz_loadu_epi8(first_bytes((int)(n - x)), src + x);
+    write<false>(_mm512_permutexvar_epi8(from, bytes), dst + x, (int)(n - x));
+  }
+
+  template <bool STREAM>
+  void backward(const u8* src, T* dst, int w) const {
+    const __m512i from = _mm512_sub_epi8(_mm512_set1_epi8(63), _mm512_load_si512(order.byte));
+    int x = 0;
+    for (; x + 64 <= w; x += 64)
+      write<STREAM>(_mm512_permutexvar_epi8(from, _mm512_loadu_si512(src + w - x - 64)), dst + x, 64);
+    if (x == w) return;
+    const int n = w - x;  // the last bytes of a row end before 63
+    const __m512i bytes = _mm512_maskz_loadu_epi8(first_bytes(n), src);
+    write<false>(_mm512_permutexvar_epi8(_mm512_sub_epi8(from, _mm512_set1_epi8((char)(64 - n))), bytes), dst + x, n);
+  }
+
+  template <bool STREAM>
+  void run(const Rows<T>& r) const {
+    const bool fills_blocks = r.w <= 64 && (r.w & (r.w - 1)) == 0;
+    if (!r.has_gaps() && (!r.flip || fills_blocks))
+      return forward<STREAM>(r.src, r.dst, (i64)r.w * r.h, r.flip ? r.w - 1 : 0);
+    for (int y = 0; y < r.h; y++) {
+      if (r.flip) backward<STREAM>(r.src + y * r.src_stride, r.dst + y * r.dst_stride, r.w);
+      else forward<STREAM>(r.src + y * r.src_stride, r.dst + y * r.dst_stride, r.w, 0);
+    }
+  }
+};
+
+// `stream`: past the caches. It needs rows that begin at multiples of 64 bytes.
+template <class T>
+inline void look_up(const Table<T>& table, const Rows<T>& rows, bool stream) {
+  const bool aligned = (size_t)rows.dst % 64 == 0 && (rows.h == 1 || rows.dst_stride * sizeof(T) % 64 == 0);
+  if (stream && aligned) LookUp<T>(table).template run<true>(rows);
+  else LookUp<T>(table).template run<false>(rows);
 }
+
+inline const u8* bytes_of(const Table<u8>& table) { return table.plane[0]; }
+
+// Copies a line in cache past the caches.
+inline void stream_line(const void* src, void* dst, size_t bytes) {
+  if ((size_t)dst % 64 || bytes % 64) {
+    memcpy(dst, src, bytes);
+    return;
+  }
+  for (size_t i = 0; i < bytes; i += 64)
+    _mm512_stream_si512((__m512i*)((u8*)dst + i), _mm512_loadu_si512((const u8*)src + i));
+}
+
+inline void end_stream() { _mm_sfence(); }
 
 // Which of 192 interleaved bytes make channel k: the first permute sees bytes 0..127, the second takes the rest.
 struct SplitOrder {
@@ -164,20 +214,58 @@ inline void split_rgb(const u8* src, u8* r, u8* g, u8* b, int w) {
   }
 }
 
+// out(x) = src[x + shift] where that lies in 0 .. in_w - 1, else `fill`.
+inline void shift_row(const u8* src, int in_w, int shift, u8 fill, u8* dst, int w) {
+  const __m512i fills = _mm512_set1_epi8((char)fill);
+  for (int x = 0; x < w; x += 64) {
+    const int from = clamp(-shift - x, 0, 64), to = clamp(in_w - shift - x, 0, 64);
+    const __mmask64 inside = first_bytes(to) & ~first_bytes(from);
+    const __m512i bytes = _mm512_mask_loadu_epi8(fills, inside, src + (ptrdiff_t)x + shift);
+    _mm512_mask_storeu_epi8(dst + x, first_bytes(w - x), bytes);
+  }
+}
+
 #else
 
 template <class T>
-struct PlaneTable {
-  const T* values;
-  explicit PlaneTable(const T* table) : values(table) {}
+struct Table {
+  T values[256];
+
+  void set(const T* from) { memcpy(values, from, sizeof values); }
+  void set(const Table& outer, const u8* inner) {
+    for (int v = 0; v < 256; v++) values[v] = outer.values[inner[v]];
+  }
 };
 
-inline void look_up(const u8* table, const u8* src, u8* dst, int w, bool flip) { look_up_each(table, src, dst, w, flip); }
+inline const u8* bytes_of(const Table<u8>& table) { return table.values; }
 
 template <class T>
-inline void look_up(const PlaneTable<T>& table, const u8* src, T* dst, int w, bool flip) {
-  look_up_each(table.values, src, dst, w, flip);
+inline void look_up_line(const T* __restrict table, const u8* __restrict src, T* __restrict dst, i64 n, bool flip) {
+  i64 x = 0;
+#ifdef __AVX2__
+  if constexpr (sizeof(T) == 4) {
+    const __m256i backwards = _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    for (; x + 8 <= n; x += 8) {
+      const u8* from = flip ? src + n - x - 8 : src + x;
+      __m256i index = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)from));
+      if (flip) index = _mm256_permutevar8x32_epi32(index, backwards);
+      _mm256_storeu_si256((__m256i*)(dst + x), _mm256_i32gather_epi32((const int*)table, index, 4));
+    }
+  }
+#endif
+  if (flip) for (; x < n; x++) dst[x] = table[src[n - 1 - x]];
+  else for (; x < n; x++) dst[x] = table[src[x]];
 }
+
+template <class T>
+inline void look_up(const Table<T>& table, const Rows<T>& r, bool) {
+  if (!r.flip && !r.has_gaps()) return look_up_line(table.values, r.src, r.dst, (i64)r.w * r.h, false);
+  for (int y = 0; y < r.h; y++)
+    look_up_line(table.values, r.src + y * r.src_stride, r.dst + y * r.dst_stride, r.w, r.flip);
+}
+
+inline void stream_line(const void* src, void* dst, size_t bytes) { memcpy(dst, src, bytes); }
+inline void end_stream() {}
 
 inline void split_rgb(const u8* __restrict src, u8* __restrict r, u8* __restrict g, u8* __restrict b, int w) {
   for (int x = 0; x < w; x++) {
@@ -187,6 +275,21 @@ inline void split_rgb(const u8* __restrict src, u8* __restrict r, u8* __restrict
   }
 }
 
+inline void shift_row(const u8* src, int in_w, int shift, u8 fill, u8* dst, int w) {
+  const int x0 = clamp(-shift, 0, w), x1 = clamp(in_w - shift, x0, w);
+  memset(dst, fill, x0);
+  if (x1 > x0) memcpy(dst + x0, src + x0 + shift, x1 - x0);
+  memset(dst + x1, fill, w - x1);
+}
+
 #endif
+
+inline Table<u8> identity_table() {
+  u8 values[256];
+  for (int v = 0; v < 256; v++) values[v] = (u8)v;
+  Table<u8> table;
+  table.set(values);
+  return table;
+}
 
 }}  // namespace

@@ -17,53 +17,78 @@ void finish_stats(StatsStorage& s) {
   t = {s.histogram, s.below, 255, 0, 0, 0};
   for (int v = 0; v < 256; v++) {
     s.below[v] = t.count;
-    if (s.histogram[v]) {
-      t.lo = min_of(t.lo, v);
-      t.hi = v;
-    }
     t.count += s.histogram[v];
     t.sum += (u64)s.histogram[v] * v;
   }
+  while (t.lo > 0 && s.below[t.lo] > 0) t.lo--;
+  for (t.hi = 255; t.hi > 0 && !s.histogram[t.hi];) t.hi--;
 }
 
-// Four tables, because neighbouring pixels are often equal and one counter would wait for itself.
-void count_bytes(const Planes& in, int channel, u32* histogram) {
-  u32 part[4][256];
+// Eight tables, because neighbouring pixels are often equal and one counter would wait for itself; of 16 bits, so that
+// they stay in the first cache. A run has at most 65,535 pixels.
+void count_run(const u8* src, int n, u32* histogram) {
+  alignas(64) u16 part[8][256];
   memset(part, 0, sizeof part);
-  for (int y = 0; y < in.h; y++) {
-    const u8* src = in.row(channel, y);
-    int x = 0;
-    for (; x + 4 <= in.w; x += 4)
-      for (int i = 0; i < 4; i++) part[i][src[x + i]]++;
-    for (; x < in.w; x++) part[0][src[x]]++;
+  int x = 0;
+  for (; x + 8 <= n; x += 8) {
+    u64 eight;
+    memcpy(&eight, src + x, 8);
+    for (int i = 0; i < 8; i++) part[i][(u8)(eight >> (8 * i))]++;
   }
-  for (int v = 0; v < 256; v++) histogram[v] = part[0][v] + part[1][v] + part[2][v] + part[3][v];
+  for (; x < n; x++) part[0][src[x]]++;
+  for (int v = 0; v < 256; v++) {
+    u32 sum = 0;
+    for (int i = 0; i < 8; i++) sum += part[i][v];
+    histogram[v] += sum;
+  }
 }
 
 void channel_stats(const Canvas& c, int channel, StatsStorage& s) {
-  u32 raw[256];
-  count_bytes(c.image, channel, raw);
+  u32 raw[256] = {};
+  u32* const counts = c.lut_pending ? raw : s.histogram;
   memset(s.histogram, 0, sizeof s.histogram);
-  for (int v = 0; v < 256; v++) s.histogram[c.lut[channel][v]] += raw[v];
+  each_run(c.image, c.image, [&](ptrdiff_t at, ptrdiff_t, int n) {
+    for (int x = 0; x < n; x += 65528) count_run(c.image.p[channel] + at + x, min_of(65528, n - x), counts);
+  });
+  if (c.lut_pending) for (int v = 0; v < 256; v++) s.histogram[bytes_of(c.lut[channel])[v]] += raw[v];
   finish_stats(s);
 }
 
-// Only count and sum: what an op on luma may read.
+// Only the lowest and the highest value. The tables are written already.
+void range_stats(const Canvas& c, int channel, StatsStorage& s) {
+  u8 lo = 255, hi = 0;
+  each_run(c.image, c.image, [&](ptrdiff_t at, ptrdiff_t, int n) {
+    const u8* src = c.image.p[channel] + at;
+    for (int x = 0; x < n; x++) {
+      lo = src[x] < lo ? src[x] : lo;
+      hi = src[x] > hi ? src[x] : hi;
+    }
+  });
+  s.stats = {s.histogram, s.below, lo, hi, 0, 0};
+}
+
+// Only count and sum: what an op on luma may read. The tables are written already.
 void luma_stats(const Canvas& c, int channels, StatsStorage& s) {
   const Planes& in = c.image;
   if (channels == 1) return channel_stats(c, 0, s);
   s.stats = {s.histogram, s.below, 0, 0, (u32)in.h * (u32)in.w, 0};
-  int table[3][256];
-  const int weight[3] = {19595, 38470, 7471};
-  for (int k = 0; k < 3; k++)
-    for (int v = 0; v < 256; v++) table[k][v] = weight[k] * c.lut[k][v] + (k == 0 ? 32768 : 0);
-  for (int y = 0; y < in.h; y++) {
-    const u8 *r = in.row(0, y), *g = in.row(1, y), *b = in.row(2, y);
-    u32 sum = 0;  // a row is under 2^16 pixels
-    if (c.lut_pending) for (int x = 0; x < in.w; x++) sum += (table[0][r[x]] + table[1][g[x]] + table[2][b[x]]) >> 16;
-    else for (int x = 0; x < in.w; x++) sum += luma(r[x], g[x], b[x]);
-    s.stats.sum += sum;
-  }
+  each_run(in, in, [&](ptrdiff_t at, ptrdiff_t, int n) {
+    const u8 *r = in.p[0] + at, *g = in.p[1] + at, *b = in.p[2] + at;
+    int x = 0;
+    while (x + LANES <= n) {
+      Ints sums = {};
+      const int end = min_of(n - LANES, x + (1 << 20));  // a lane's sum stays under 2^31
+      for (; x <= end; x += LANES) {
+        Ints v[3];
+        load(r + x, v[0]);
+        load(g + x, v[1]);
+        load(b + x, v[2]);
+        sums += luma(v[0], v[1], v[2]);
+      }
+      for (int i = 0; i < LANES; i++) s.stats.sum += (u32)sums[i];
+    }
+    for (; x < n; x++) s.stats.sum += luma<int>(r[x], g[x], b[x]);
+  });
 }
 
 }}}  // namespace

@@ -54,7 +54,7 @@ declare(
     "stats",
     "Stretches each channel so that its lowest value becomes 0 and its highest 255.",
     "PIL.ImageOps.autocontrast",
-    reads="histogram",
+    reads="range",
     shown=({},),
 )
 declare(

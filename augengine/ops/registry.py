@@ -12,7 +12,9 @@ from numbers import Real
 from typing import Any, Literal
 
 Kind = Literal["pointwise", "geometry", "stats", "stencil", "region", "mix", "chain"]
-Reads = Literal["channel", "pixel", "histogram", "luma", "window", "convolution", "rectangle", "map", "patch", "chain"]
+Reads = Literal[
+    "channel", "pixel", "histogram", "range", "luma", "window", "convolution", "rectangle", "map", "patch", "chain"
+]
 Value = float | int | str | bool | None | tuple[float, ...]
 
 MAX_SIDE = 32767  # pixels
