@@ -88,7 +88,8 @@ void to_output(int, float v, float& out) { out = v; }
 void to_output(int, float v, u8& out) { out = clip_byte(v); }
 void to_output(int dtype, float v, u16& out) { out = dtype == DTYPE_FLOAT16 ? to_float16(v) : to_bfloat16(v); }
 
-// A row that mixes nothing: straight from bytes to the output, lines that a region touches by way of the cache.
+// A row that mixes nothing: straight from bytes to the output. What is streamed is written once, so that lines which a
+// region touches are made in cache first.
 template <class T>
 struct PlainFinish {
   const Job& job;
@@ -109,15 +110,18 @@ struct PlainFinish {
     return y;
   }
 
-  void erase(int k, int y) const {
+  // Writes the regions over rows [from, to) of channel k; `out` is row `from`.
+  void erase(int k, int from, int to, T* out) const {
     for (int i = 0; i < count; i++) {
       const Region& r = regions[i];
-      if (!touches(r, y)) continue;
       const int x0 = max_of(r.left, 0), x1 = min_of(r.left + r.width, job.out_w);
       T value;
       to_output(job.dtype, r.value[k], value);
-      if (r.noise) for (int x = x0; x < x1; x++) to_output(job.dtype, value_in(r, k, x, y), line[x]);
-      else for (int x = x0; x < x1; x++) line[x] = value;
+      for (int y = max_of(r.top, from); y < min_of(r.top + r.height, to); y++) {
+        T* const line = out + (y - from) * job.stride_y;
+        if (r.noise) for (int x = x0; x < x1; x++) to_output(job.dtype, value_in(r, k, x, y), line[x]);
+        else fill_values(line + x0, x1 - x0, value);
+      }
     }
   }
 
@@ -129,16 +133,18 @@ struct PlainFinish {
   }
 
   void plane(const Table<T>& table, int k, T* out) const {
-    if (count == 0) return look_up(table, lines(k, 0, job.out_h, out, job.stride_y), job.stream);
+    if (!job.stream || count == 0) {
+      look_up(table, lines(k, 0, job.out_h, out, job.stride_y), job.stream);
+      return erase(k, 0, job.out_h, out);
+    }
     for (int y = 0; y < job.out_h;) {
       const int touched = next(y, true);
-      if (touched > y) look_up(table, lines(k, y, touched - y, out + y * job.stride_y, job.stride_y), job.stream);
+      if (touched > y) look_up(table, lines(k, y, touched - y, out + y * job.stride_y, job.stride_y), true);
       const int after = next(touched, false);
       for (y = touched; y < after; y++) {
         look_up(table, lines(k, y, 1, line, 0), false);
-        erase(k, y);
-        if (job.stream) stream_line(line, out + y * job.stride_y, sizeof(T) * job.out_w);
-        else memcpy(out + y * job.stride_y, line, sizeof(T) * job.out_w);
+        erase(k, y, y + 1, line);
+        stream_line(line, out + y * job.stride_y, sizeof(T) * job.out_w);
       }
     }
   }
@@ -147,7 +153,7 @@ struct PlainFinish {
   void strided(const Table<T>& table, int k, T* out) const {
     for (int y = 0; y < job.out_h; y++) {
       look_up(table, lines(k, y, 1, line, 0), false);
-      erase(k, y);
+      erase(k, y, y + 1, line);
       T* const dst = out + y * job.stride_y;
       for (int x = 0; x < job.out_w; x++) dst[x * job.stride_x] = line[x];
     }

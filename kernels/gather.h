@@ -54,14 +54,12 @@ void gather_rows(const Planes& in, const Planes& out, int channels, const FixedM
 // Rows that are only shifted, such as those of a horizontal shear.
 bool is_shift_of_rows(const FixedMap& m) { return m.f[0] == 65536 && m.f[3] == 0; }
 
-void shift_rows(const Planes& in, const Planes& out, int channels, const FixedMap& m) {
+void gather_shifted(const Planes& in, const Planes& out, int channels, const FixedMap& m) {
   for (int y = 0; y < out.h; y++) {
-    const int shift = (int)((u32)m.f[2] + (u32)y * (u32)m.f[1]) >> 16;
-    const int line = (int)((u32)m.f[5] + (u32)y * (u32)m.f[4]) >> 16;
-    for (int k = 0; k < channels; k++) {
-      if ((u32)line < (u32)in.h) shift_row(in.row(k, line), in.w, shift, (u8)m.fill[k], out.row(k, y), out.w);
-      else memset(out.row(k, y), m.fill[k], out.w);
-    }
+    const int left = (int)((u32)m.f[2] + (u32)y * (u32)m.f[1]) >> 16;
+    const int top = (int)((u32)m.f[5] + (u32)y * (u32)m.f[4]) >> 16;
+    for (int k = 0; k < channels; k++)
+      shift_rows(in.p[k], in.stride, in.w, in.h, left, top, (u8)m.fill[k], out.row(k, y), out.w, 1);
   }
 }
 
@@ -176,7 +174,7 @@ void gather_tiles(const Planes& in, const Planes& out, int channels, const Fixed
 }
 
 void gather(const Planes& in, const Planes& out, int channels, const FixedMap& m) {
-  if (is_shift_of_rows(m)) shift_rows(in, out, channels, m);
+  if (is_shift_of_rows(m)) gather_shifted(in, out, channels, m);
   else if (fits_tiles(in, out, m)) gather_tiles(in, out, channels, m);
   else gather_rows(in, out, channels, m);
 }
@@ -184,7 +182,7 @@ void gather(const Planes& in, const Planes& out, int channels, const FixedMap& m
 #else
 
 void gather(const Planes& in, const Planes& out, int channels, const FixedMap& m) {
-  if (is_shift_of_rows(m)) shift_rows(in, out, channels, m);
+  if (is_shift_of_rows(m)) gather_shifted(in, out, channels, m);
   else gather_rows(in, out, channels, m);
 }
 

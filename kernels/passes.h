@@ -95,11 +95,7 @@ void run_crop(Canvas& c, int channels, const Geometry& asked) {
   fill_before_tables(c, channels, g.fill, fill);
   const Planes from = c.image, out = target(c, channels, g.box_h, g.box_w);
   for (int k = 0; k < channels; k++)
-    for (int y = 0; y < g.box_h; y++) {
-      const int sy = y + g.top;
-      if (sy >= 0 && sy < from.h) shift_row(from.row(k, sy), from.w, g.left, (u8)fill[k], out.row(k, y), g.box_w);
-      else memset(out.row(k, y), fill[k], g.box_w);
-    }
+    shift_rows(from.p[k], from.stride, from.w, from.h, g.left, g.top, (u8)fill[k], out.p[k], out.w, out.h);
   adopt(c, out);
 }
 

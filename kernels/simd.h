@@ -97,7 +97,7 @@ struct LookUp {
 
   // `index`: n source bytes in the order above.
   template <bool STREAM>
-  void write(__m512i index, T* dst, int n) const {
+  AE_FN void write(__m512i index, T* dst, int n) const {
     const __mmask64 upper = _mm512_movepi8_mask(index);
     __m512i bytes[4], out[4];
     for (unsigned p = 0; p < sizeof(T); p++) bytes[p] = plane[p].at(index, upper);
@@ -124,7 +124,7 @@ struct LookUp {
 
   // Whole blocks of 64, then the rest. `mirror`: what the order in a block is xored with (width - 1 of rows that fill it).
   template <bool STREAM>
-  void forward(const u8* src, T* dst, i64 n, int mirror) const {
+  AE_FN void forward(const u8* src, T* dst, i64 n, int mirror) const {
     const __m512i from = _mm512_xor_si512(_mm512_load_si512(order.byte), _mm512_set1_epi8((char)mirror));
     i64 x = 0;
     for (; x + 64 <= n; x += 64)
@@ -135,7 +135,7 @@ struct LookUp {
   }
 
   template <bool STREAM>
-  void backward(const u8* src, T* dst, int w) const {
+  AE_FN void backward(const u8* src, T* dst, int w) const {
     const __m512i from = _mm512_sub_epi8(_mm512_set1_epi8(63), _mm512_load_si512(order.byte));
     int x = 0;
     for (; x + 64 <= w; x += 64)
@@ -214,15 +214,30 @@ inline void split_rgb(const u8* src, u8* r, u8* g, u8* b, int w) {
   }
 }
 
-// out(x) = src[x + shift] where that lies in 0 .. in_w - 1, else `fill`.
-inline void shift_row(const u8* src, int in_w, int shift, u8 fill, u8* dst, int w) {
+// Rows of a plane, shifted: out(x, y) = src(x + left, y + top) where that lies inside in_w x in_h, else `fill`.
+inline void shift_rows(const u8* src, ptrdiff_t stride, int in_w, int in_h, int left, int top, u8 fill, u8* dst, int w,
+                       int h) {
   const __m512i fills = _mm512_set1_epi8((char)fill);
+  const int first = clamp(-top, 0, h), last = clamp(in_h - top, first, h);
   for (int x = 0; x < w; x += 64) {
-    const int from = clamp(-shift - x, 0, 64), to = clamp(in_w - shift - x, 0, 64);
-    const __mmask64 inside = first_bytes(to) & ~first_bytes(from);
-    const __m512i bytes = _mm512_mask_loadu_epi8(fills, inside, src + (ptrdiff_t)x + shift);
-    _mm512_mask_storeu_epi8(dst + x, first_bytes(w - x), bytes);
+    const int from = clamp(-left - x, 0, 64), to = clamp(in_w - left - x, 0, 64);
+    const __mmask64 inside = first_bytes(to) & ~first_bytes(from), valid = first_bytes(w - x);
+    for (int y = 0; y < first; y++) _mm512_mask_storeu_epi8(dst + (ptrdiff_t)y * w + x, valid, fills);
+    for (int y = first; y < last; y++) {
+      const u8* const line = src + (y + top) * stride + left + x;
+      _mm512_mask_storeu_epi8(dst + (ptrdiff_t)y * w + x, valid, _mm512_mask_loadu_epi8(fills, inside, line));
+    }
+    for (int y = last; y < h; y++) _mm512_mask_storeu_epi8(dst + (ptrdiff_t)y * w + x, valid, fills);
   }
+}
+
+template <class T>
+inline void fill_values(T* dst, int n, T value) {
+  alignas(64) T values[64 / sizeof(T)];
+  for (T& v : values) v = value;
+  const __m512i block = _mm512_load_si512(values);
+  for (int i = 0, bytes = n * (int)sizeof(T); i < bytes; i += 64)
+    _mm512_mask_storeu_epi8((u8*)dst + i, first_bytes(bytes - i), block);
 }
 
 #else
@@ -275,11 +290,23 @@ inline void split_rgb(const u8* __restrict src, u8* __restrict r, u8* __restrict
   }
 }
 
-inline void shift_row(const u8* src, int in_w, int shift, u8 fill, u8* dst, int w) {
-  const int x0 = clamp(-shift, 0, w), x1 = clamp(in_w - shift, x0, w);
-  memset(dst, fill, x0);
-  if (x1 > x0) memcpy(dst + x0, src + x0 + shift, x1 - x0);
-  memset(dst + x1, fill, w - x1);
+inline void shift_rows(const u8* src, ptrdiff_t stride, int in_w, int in_h, int left, int top, u8 fill, u8* dst, int w,
+                       int h) {
+  const int x0 = clamp(-left, 0, w), x1 = clamp(in_w - left, x0, w);
+  for (int y = 0; y < h; y++, dst += w) {
+    if (y + top < 0 || y + top >= in_h || x1 == x0) {
+      memset(dst, fill, w);
+      continue;
+    }
+    memset(dst, fill, x0);
+    memcpy(dst + x0, src + (y + top) * stride + x0 + left, x1 - x0);
+    memset(dst + x1, fill, w - x1);
+  }
+}
+
+template <class T>
+inline void fill_values(T* dst, int n, T value) {
+  for (int x = 0; x < n; x++) dst[x] = value;
 }
 
 #endif

@@ -14,14 +14,14 @@ struct StatsStorage {
 
 void finish_stats(StatsStorage& s) {
   Stats& t = s.stats;
-  t = {s.histogram, s.below, 255, 0, 0, 0};
+  t = {s.histogram, s.below, 0, 255, 0, 0};
+  while (t.lo < 255 && !s.histogram[t.lo]) t.lo++;
+  while (t.hi > 0 && !s.histogram[t.hi]) t.hi--;
   for (int v = 0; v < 256; v++) {
     s.below[v] = t.count;
     t.count += s.histogram[v];
-    t.sum += (u64)s.histogram[v] * v;
   }
-  while (t.lo > 0 && s.below[t.lo] > 0) t.lo--;
-  for (t.hi = 255; t.hi > 0 && !s.histogram[t.hi];) t.hi--;
+  for (int v = 0; v < 256; v++) t.sum += (u64)s.histogram[v] * v;
 }
 
 // Eight tables, because neighbouring pixels are often equal and one counter would wait for itself; of 16 bits, so that
