@@ -34,6 +34,7 @@ def run(
     finish_position: int,
     pillow13: bool,
     table: NDArray[float32],
+    mean_std: NDArray[float32],
     out: int,
     dtype: int,
     out_h: int,

@@ -10,7 +10,7 @@ from augengine import _native
 from augengine.backends import backend_name, load_backend
 from augengine.backends.images import check_images
 from augengine.ops import MAX_SIDE
-from augengine.plan import NEVER, Plan, finish_table
+from augengine.plan import NEVER, Plan, finish_numbers
 from augengine.sampling import Program
 
 Masks = Tensor | Sequence[Tensor]
@@ -51,8 +51,8 @@ def _run_layers(program: Program, layers: list[Tensor], out_size: tuple[int, int
         return torch.empty((0, *out_size), dtype=torch.uint8)
     images = check_images(layers)
     name, device = backend_name("auto", images.device), str(images.device)
-    table = finish_table(None, 1, torch.uint8)
-    plan = Plan((), None, out_size, 1, torch.uint8, torch.contiguous_format, device, name, False, NEVER, table)
+    numbers = finish_numbers(None, 1, torch.uint8)
+    plan = Plan((), None, out_size, 1, torch.uint8, torch.contiguous_format, device, name, False, NEVER, *numbers)
     return load_backend(name).run(plan, program, images)[:, 0]
 
 

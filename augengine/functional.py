@@ -18,7 +18,7 @@ from augengine import _native
 from augengine.backends import backend_name, load_backend
 from augengine.backends.images import check_images
 from augengine.ops import OPS, Op, Param
-from augengine.plan import NEVER, Plan, finish_table
+from augengine.plan import NEVER, Plan, finish_numbers
 from augengine.sampling import CALL, Program
 from augengine.transforms import Resize
 
@@ -40,10 +40,10 @@ def apply(op: Op, images: ImageBatch, params: dict[str, object], resize_order: s
     program = Program(calls, batch.sizes)
     out_size = program.out_size()
     backend = backend_name("auto", batch.device)
-    table = finish_table(None, batch.channels, dtype)
+    numbers = finish_numbers(None, batch.channels, dtype)
     pillow13 = resize_order == "pillow13"
     layout, device = torch.contiguous_format, str(batch.device)
-    plan = Plan((), None, out_size, batch.channels, dtype, layout, device, backend, pillow13, finish, table)
+    plan = Plan((), None, out_size, batch.channels, dtype, layout, device, backend, pillow13, finish, *numbers)
     out = load_backend(backend).run(plan, program, batch)
     return out[0] if single else out
 

@@ -30,6 +30,7 @@ class Plan:
     pillow13: bool
     finish_position: int
     table: NDArray[np.float32]
+    mean_std: NDArray[np.float32]
 
     def __str__(self) -> str:
         (h, w), element = self.out_size, torch.empty((), dtype=self.dtype).element_size()
@@ -97,20 +98,21 @@ def _costs(transform: Transform, channels: int, grows: bool) -> set[str]:
     return costs
 
 
-def finish_table(normalize: Normalize | None, channels: int, dtype: torch.dtype) -> NDArray[np.float32]:
-    """(channels, 256) float32: the finished value of each byte, with torchvision's float32 arithmetic."""
+def finish_numbers(
+    normalize: Normalize | None, channels: int, dtype: torch.dtype
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The finished value of each byte, (channels, 256) float32, with torchvision's float32 arithmetic; and what made
+    it, (channels, 2): the mean that is subtracted from byte/255, and the std that divides."""
+    pair = ((0.0,), (1.0,)) if normalize is None else (normalize.mean, normalize.std)
+    mean, std = (np.resize(np.array(v, np.float32), channels) for v in pair)
     byte = np.arange(256, dtype=np.float32)
-    if dtype == torch.uint8:
-        return np.tile(byte, (channels, 1))
-    value = byte * np.float32(1 / 255)
-    if normalize is None:
-        return np.tile(value, (channels, 1))
-    mean, std = (np.resize(np.array(v, np.float32), channels) for v in (normalize.mean, normalize.std))
     with np.errstate(over="ignore"):
-        table: NDArray[np.float32] = ((value - mean[:, None]) / std[:, None]).astype(np.float32)
+        table: NDArray[np.float32] = ((byte * np.float32(1 / 255) - mean[:, None]) / std[:, None]).astype(np.float32)
     if not np.isfinite(table).all():
         raise ValueError(f"{normalize!r}: gives values beyond float32's {np.finfo(np.float32).max:.2g}")
-    return table
+    if dtype == torch.uint8:
+        table = np.tile(byte, (channels, 1))
+    return table, np.stack([mean, std], axis=1)
 
 
 @lru_cache(maxsize=256)
@@ -134,8 +136,9 @@ def compile_plan(
         raise ValueError(
             f"transform {finish}, Normalize: has {len(normalize.mean)} means; the images have {channels} channel(s)"
         )
-    table = finish_table(normalize, channels, dtype)
-    return Plan(transforms, in_size, out_size, channels, dtype, memory_format, device, backend, pillow13, finish, table)
+    numbers = finish_numbers(normalize, channels, dtype)
+    layout, order = memory_format, pillow13
+    return Plan(transforms, in_size, out_size, channels, dtype, layout, device, backend, order, finish, *numbers)
 
 
 @dataclass(frozen=True, eq=False)

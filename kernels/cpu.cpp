@@ -176,14 +176,16 @@ typedef nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> S
 
 // sources: per row (pointer, h, w, stride_c, stride_y, stride_x), strides in bytes.
 // out: pointer, and (n, c, y, x) strides in elements.
+typedef nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> Floats;  // a row for each channel
+
 void run(SourceTable sources, CallBytes calls, int slots, int channels, int finish_position, bool pillow13,
-         nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> table, uint64_t out, int dtype, int out_h,
+         Floats table, Floats mean_std, uint64_t out, int dtype, int out_h,
          int out_w, const std::vector<int64_t>& strides, int threads) {
   static thread_local RunMemory memory;
   const int batch = (int)sources.shape(0);
   memory.images.resize(batch);
   ae::Job job = {memory.images.data(), calls.data(), batch, slots, channels, finish_position, pillow13, table.data(),
-                 nullptr, (void*)out, dtype, out_h, out_w, strides[0], strides[1], strides[2], strides[3], false};
+                 mean_std.data(), nullptr, (void*)out, dtype, out_h, out_w, strides[0], strides[1], strides[2], strides[3], false};
   for (int i = 0; i < batch; i++) {
     const int64_t* s = sources.data() + 6 * i;
     memory.images[i] = {(const uint8_t*)s[0], s[3], s[4], s[5], (int)s[1], (int)s[2]};
@@ -356,7 +358,7 @@ NB_MODULE(_native, m) {
   m.def("sample", &sample, nb::arg("spec"), nb::arg("transforms"), nb::arg("seed"), nb::arg("epoch"), nb::arg("ids"),
         nb::arg("sizes"), nb::arg("out"), nb::arg("slots"), nb::arg("group"), nb::arg("mix_positions"));
   m.def("run", &run, nb::arg("sources"), nb::arg("calls"), nb::arg("slots"), nb::arg("channels"),
-        nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("out"), nb::arg("dtype"),
+        nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("mean_std"), nb::arg("out"), nb::arg("dtype"),
         nb::arg("out_h"), nb::arg("out_w"), nb::arg("strides"), nb::arg("threads"));
   m.def("lower", &lower, nb::arg("sources"), nb::arg("calls"), nb::arg("slots"), nb::arg("channels"),
         nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("dtype"), nb::arg("out_h"),

@@ -21,7 +21,8 @@ struct Job {
   int finish_position; // calls of transforms behind this position work on finished values (after Normalize)
   int pillow13;        // the resize order
   const float* table;  // [channels][256]: the finished value of a byte
-  const void* values;  // the same in the output's dtype
+  const float* mean_std;  // [channels][2]: what made that table
+  const void* values;  // the table in the output's dtype
   void* out;
   int dtype, out_h, out_w;
   ptrdiff_t stride_n, stride_c, stride_y, stride_x;  // of `out`, in elements

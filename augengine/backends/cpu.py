@@ -25,6 +25,7 @@ class CpuBackend:
             plan.finish_position,
             plan.pillow13,
             plan.table,
+            plan.mean_std,
             out.data_ptr(),
             DTYPES[plan.dtype],
             h,
