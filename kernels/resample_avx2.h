@@ -48,14 +48,14 @@ inline __m128i sixteen_of_rows(const Planes& in, int k, int x, int first, const 
 
 inline void resample_row(const Planes& in, const Planes& out, int k, int y, int x, const Axis& axis) {
   const int* taps = axis.taps + (size_t)y * axis.width;
-  const int count = min_of(axis.width, in.h - axis.first[y]);
+  const int count = min_of(axis.used, in.h - axis.first[y]);
   int sum = 0;
   for (int j = 0; j < count; j++) sum += in.row(k, axis.first[y] + j)[x] * taps[j];
   out.row(k, y)[x] = round_taps(sum);
 }
 
 inline void resample_rows(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
-  const int pairs = (axis.width + 1) / 2;
+  const int pairs = (axis.used + 1) / 2;
   PairOfTaps* taps = (PairOfTaps*)work;
   for (int y = 0; y < out.h; y++) {
     for (int p = 0; p < pairs; p++) taps[p] = pair_of(axis.taps + (size_t)y * axis.width + 2 * p, axis.width - 2 * p);
@@ -94,7 +94,7 @@ inline void eight_columns(const Planes& in, const Planes& out, int k, int x, con
 }
 
 inline void resample_columns(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
-  const int groups = (axis.width + 3) / 4;
+  const int groups = (axis.used + 3) / 4;
   Block block = {_mm256_setzero_si256(), (__m256i*)work};
   int x = 0;
   for (; x + 8 <= out.w && axis.first[x + 7] + 4 * groups <= in.w; x += 8) {  // the gathers stay inside the row
