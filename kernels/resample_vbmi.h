@@ -93,6 +93,7 @@ struct Quads {
 
 template <bool FOUR>
 inline void blend_rows(const Planes& in, u8* dst, int k, int first, const __m512i* digits, int groups) {
+  const __m512i four[3] = {digits[0], digits[1], digits[2]};  // stay in registers
   for (int x = 0; x < in.w; x += 64) {
     const __mmask64 valid = first_bytes(in.w - x);
     const auto quads = [&](int g) {  // behind the last row all taps are 0
@@ -101,7 +102,7 @@ inline void blend_rows(const Planes& in, u8* dst, int k, int first, const __m512
     __m512i sum[4];
     if constexpr (FOUR) {
       const Quads q = quads(0);
-      for (int i = 0; i < 4; i++) sum[i] = sum_of_four(q.quad[i], digits);
+      for (int i = 0; i < 4; i++) sum[i] = sum_of_four(q.quad[i], four);
     } else {
       Sums sums[4];
       for (int g = 0; g < groups; g++) {
@@ -152,29 +153,47 @@ inline Sixteen sixteen_of(const Planes& in, const Planes& out, const Axis& axis,
   return {start, bytes, first_bytes(in.w - start), first_bytes(max_of(0, in.w - start - 64))};
 }
 
-template <bool FOUR>
-AE_FN __m512i sum_columns(const u8* row, const Sixteen& s, const __m512i* table, int groups) {
-  const __m512i a = _mm512_maskz_loadu_epi8(s.near, row + s.start);
-  if constexpr (FOUR) return sum_of_four(_mm512_permutexvar_epi8(table[0], a), table + 1);
-  const __m512i b = _mm512_maskz_loadu_epi8(s.far, row + s.start + 64);
-  Sums sums;
-  for (int g = 0; g < groups; g++) sums.add(_mm512_permutex2var_epi8(a, table[g], b), table + groups + 3 * g);
-  return sums.joined();
+// A column of tiles, given what to read and what to take for a row.
+template <class SumOf>
+AE_FN void each_tile(const Planes& in, const Planes& out, int k, int x, int y0, int y1, SumOf sum_of) {
+  const __mmask32 valid = (__mmask32)first_bytes(min_of(TILE, out.w - x));
+  for (int y = y0; y < y1; y += 2) {
+    const int below = min_of(y + 1, out.h - 1);  // the last row alone is written twice
+    const u8 *const upper = in.row(k, y), *const lower = in.row(k, below);
+    const __m512i bytes = rounded<false>(sum_of(upper, 0), sum_of(lower, 0), sum_of(upper, 1), sum_of(lower, 1));
+    _mm256_mask_storeu_epi8(out.row(k, y) + x, valid, _mm512_castsi512_si256(bytes));
+    _mm256_mask_storeu_epi8(out.row(k, below) + x, valid, _mm512_extracti64x4_epi64(bytes, 1));
+  }
 }
 
-// FOUR: no more than four taps, in the window's first half.
-template <bool FOUR>
-AE_FN void blend_tile(const u8* const* src, u8* const* dst, int n, const Sixteen* s, const __m512i* table, int groups) {
-  __m512i sum[2][2];
-  for (int half = 0; half < 2; half++)
-    for (int i = 0; i < 2; i++) sum[half][i] = sum_columns<FOUR>(src[i], s[half], table + 4 * groups * half, groups);
-  const __m512i bytes = rounded<false>(sum[0][0], sum[0][1], sum[1][0], sum[1][1]);
-  const __mmask32 valid = (__mmask32)first_bytes(n);
-  _mm256_mask_storeu_epi8(dst[0], valid, _mm512_castsi512_si256(bytes));
-  _mm256_mask_storeu_epi8(dst[1], valid, _mm512_extracti64x4_epi64(bytes, 1));
+inline void blend_columns(const Planes& in, const Planes& out, int k, int x, int y0, int y1, const Axis& axis,
+                          const Sixteen* s, const __m512i* table, int groups) {
+  const int bytes = max_of(s[0].bytes, s[1].bytes);
+  if (groups == 1 && bytes <= WINDOW / 2) {
+    const __m512i t[2][4] = {{table[0], table[1], table[2], table[3]}, {table[4], table[5], table[6], table[7]}};
+    const __mmask64 near[2] = {s[0].near, s[1].near};
+    const int start[2] = {s[0].start, s[1].start};
+    each_tile(in, out, k, x, y0, y1, [&](const u8* row, int half) {
+      const __m512i line = _mm512_maskz_loadu_epi8(near[half], row + start[half]);
+      return sum_of_four(_mm512_permutexvar_epi8(t[half][0], line), t[half] + 1);
+    });
+  } else if (bytes <= WINDOW) {
+    each_tile(in, out, k, x, y0, y1, [&](const u8* row, int half) {
+      const __m512i* const index = table + 4 * groups * half;
+      const __m512i a = _mm512_maskz_loadu_epi8(s[half].near, row + s[half].start);
+      const __m512i b = _mm512_maskz_loadu_epi8(s[half].far, row + s[half].start + 64);
+      Sums sums;
+      for (int g = 0; g < groups; g++) sums.add(_mm512_permutex2var_epi8(a, index[g], b), index + groups + 3 * g);
+      return sums.joined();
+    });
+  } else {
+    for (int y = y0; y < y1; y++)
+      for (int i = x; i < min_of(x + TILE, out.w); i++) resample_column(in, out, k, y, i, axis);
+  }
 }
 
 inline void resample_columns(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
+  enum { ROWS = 16 };  // that the tables stay in registers for, while the rows stay in the first cache
   const int groups = (axis.used + 3) / 4, tiles = (out.w + TILE - 1) / TILE;
   __m512i* const tables = (__m512i*)work;
   Sixteen* const sixteens = (Sixteen*)(tables + (size_t)tiles * 8 * groups);
@@ -182,27 +201,10 @@ inline void resample_columns(const Planes& in, const Planes& out, int channels, 
   for (int i = 0; i < 2 * tiles; i++)
     sixteens[i] = sixteen_of(in, out, axis, d, TILE * (i / 2) + 8 * (i & 1), tables + (size_t)4 * groups * i, groups);
   for (int k = 0; k < channels; k++)
-    for (int y = 0; y < out.h; y += 2) {
-      const int below = min_of(y + 1, out.h - 1);  // the last row alone is written twice
-      for (int t = 0; t < tiles; t++) {
-        const int x = t * TILE, n = min_of(TILE, out.w - x);
-        const u8* const src[2] = {in.row(k, y), in.row(k, below)};
-        u8* const dst[2] = {out.row(k, y) + x, out.row(k, below) + x};
-        const Sixteen* s = sixteens + 2 * t;
-        const __m512i* table = tables + (size_t)8 * groups * t;
-        const int bytes = max_of(s[0].bytes, s[1].bytes);
-        if (groups == 1 && bytes <= WINDOW / 2) {
-          blend_tile<true>(src, dst, n, s, table, 1);
-        } else if (bytes <= WINDOW) {
-          blend_tile<false>(src, dst, n, s, table, groups);
-        } else {
-          for (int i = x; i < x + n; i++) {
-            resample_column(in, out, k, y, i, axis);
-            resample_column(in, out, k, below, i, axis);
-          }
-        }
-      }
-    }
+    for (int y = 0; y < out.h; y += ROWS)
+      for (int t = 0; t < tiles; t++)
+        blend_columns(in, out, k, t * TILE, y, min_of(y + ROWS, out.h), axis, sixteens + 2 * t,
+                      tables + (size_t)8 * groups * t, groups);
 }
 
 inline size_t work_ints(int width, int longest) {
