@@ -29,11 +29,12 @@ struct Sums {
   __m256i rounded() const { return _mm256_srai_epi32(_mm256_add_epi32(low, _mm256_slli_epi32(high, 11)), 22); }
 };
 
-// Sixteen outputs of a row from pairs of input rows.
-inline __m128i sixteen_of_rows(const Planes& in, int k, int x, int first, const PairOfTaps* taps, int pairs) {
+// Sixteen outputs of a row from pairs of input rows. PAIRS: how many where that is known, else 0.
+template <int PAIRS>
+AE_FN __m128i sixteen_of_rows(const Planes& in, int k, int x, int first, const PairOfTaps* taps, int pairs) {
   Sums sums[2];
   const __m256i zero = _mm256_setzero_si256();
-  for (int p = 0; p < pairs; p++) {
+  for (int p = 0; p < (PAIRS ? PAIRS : pairs); p++) {
     const u8* a = in.row(k, min_of(first + 2 * p, in.h - 1)) + x;  // behind the last row all taps are 0
     const u8* b = in.row(k, min_of(first + 2 * p + 1, in.h - 1)) + x;
     const __m128i ra = _mm_loadu_si128((const __m128i*)a), rb = _mm_loadu_si128((const __m128i*)b);
@@ -48,75 +49,114 @@ inline __m128i sixteen_of_rows(const Planes& in, int k, int x, int first, const 
 
 inline void resample_row(const Planes& in, const Planes& out, int k, int y, int x, const Axis& axis) {
   const int* taps = axis.taps + (size_t)y * axis.width;
-  const int count = min_of(axis.width, in.h - axis.first[y]);
+  const int count = min_of(axis.used, in.h - axis.first[y]);
   int sum = 0;
   for (int j = 0; j < count; j++) sum += in.row(k, axis.first[y] + j)[x] * taps[j];
   out.row(k, y)[x] = round_taps(sum);
 }
 
+template <int PAIRS>
+inline void blend_rows(const Planes& in, const Planes& out, int k, int y, const Axis& axis, const PairOfTaps* taps,
+                       int pairs) {
+  int x = 0;
+  for (; x + 16 <= out.w; x += 16)
+    _mm_storeu_si128((__m128i*)(out.row(k, y) + x), sixteen_of_rows<PAIRS>(in, k, x, axis.first[y], taps, pairs));
+  for (; x < out.w; x++) resample_row(in, out, k, y, x, axis);
+}
+
 inline void resample_rows(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
-  const int pairs = (axis.width + 1) / 2;
+  const int pairs = (axis.used + 1) / 2;
   PairOfTaps* taps = (PairOfTaps*)work;
+  const auto blend = pairs == 1 ? blend_rows<1> : pairs == 2 ? blend_rows<2> : blend_rows<0>;
   for (int y = 0; y < out.h; y++) {
     for (int p = 0; p < pairs; p++) taps[p] = pair_of(axis.taps + (size_t)y * axis.width + 2 * p, axis.width - 2 * p);
-    for (int k = 0; k < channels; k++) {
-      int x = 0;
-      for (; x + 16 <= out.w; x += 16)
-        _mm_storeu_si128((__m128i*)(out.row(k, y) + x), sixteen_of_rows(in, k, x, axis.first[y], taps, pairs));
-      for (; x < out.w; x++) resample_row(in, out, k, y, x, axis);
-    }
+    for (int k = 0; k < channels; k++) blend(in, out, k, y, axis, taps, pairs);
   }
 }
 
-// Eight outputs of a row: where their taps lie, and the taps, four at a time.
-struct Block {
-  __m256i start;
-  __m256i* taps;  // for each four: low and high of the first two, low and high of the other two
+// Eight outputs of a row, as two fours: the taps of each lie in the 16 bytes from `start` on.
+struct Eight {
+  int start[2];
+  bool fits;
 };
 
-inline void eight_columns(const Planes& in, const Planes& out, int k, int x, const Block& block, int groups) {
-  const __m256i first_two = _mm256_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1, 0, -1, 1, -1, 4, -1,
-                                             5, -1, 8, -1, 9, -1, 12, -1, 13, -1);
-  const __m256i zero = _mm256_setzero_si256(), other_two = _mm256_or_si256(first_two, _mm256_set1_epi16(2));
-  for (int y = 0; y < out.h; y++) {
-    Sums sums;
-    for (int g = 0; g < groups; g++) {
-      const __m256i bytes = _mm256_i32gather_epi32((const int*)(in.row(k, y) + 4 * g), block.start, 1);
-      sums.add(_mm256_shuffle_epi8(bytes, first_two), block.taps[4 * g], block.taps[4 * g + 1]);
-      sums.add(_mm256_shuffle_epi8(bytes, other_two), block.taps[4 * g + 2], block.taps[4 * g + 3]);
+// A pair of taps of eight outputs: where in the 16 bytes they lie, as words, and the taps.
+struct PairTable {
+  __m256i index, low, high;
+};
+
+// A tile is 16 outputs of two rows. Its first eight are 0-3 and 8-11: so packing leaves them in order.
+enum : int { TILE = 16 };
+
+inline Eight eight_of(const Planes& in, const Axis& axis, int x, PairTable* table, int pairs) {
+  Eight e = {{0, 0}, in.w >= 16};
+  alignas(32) int lane[3][8];
+  for (int p = 0; p < pairs; p++) {
+    for (int i = 0; i < 8; i++) {
+      const int four = x + 2 * (i & 4), at = four + (i & 3);
+      const int start = max_of(0, min_of(axis.first[four], in.w - 16));  // the 16 bytes lie inside the row
+      const int from = axis.first[at] - start + 2 * p;
+      e.start[i / 4] = start;
+      e.fits &= min_of(axis.first[at] + axis.used, in.w) - start <= 16;
+      const auto word = [](int byte) { return (u32)(byte < 16 ? byte : 128) | 128u << 8; };  // 128: a zero
+      lane[0][i] = (int)(word(from) | word(from + 1) << 16);
+      const PairOfTaps pair = pair_of(axis.taps + (size_t)at * axis.width + 2 * p, axis.width - 2 * p);
+      lane[1][i] = pair.low;
+      lane[2][i] = pair.high;
     }
-    const __m256i words = _mm256_packs_epi32(sums.rounded(), zero);
-    const __m256i packed = _mm256_packus_epi16(words, zero);  // outputs 0-3 and 4-7, a lane each
-    const int low = _mm256_extract_epi32(packed, 0), high = _mm256_extract_epi32(packed, 4);
-    memcpy(out.row(k, y) + x, &low, 4);
-    memcpy(out.row(k, y) + x + 4, &high, 4);
+    const auto loaded = [&](int j) { return _mm256_load_si256((const __m256i*)lane[j]); };
+    table[p] = {loaded(0), loaded(1), loaded(2)};
+  }
+  return e;
+}
+
+template <int PAIRS>
+AE_FN __m256i sum_columns(const u8* row, const Eight& e, const PairTable* table, int pairs) {
+  const __m128i a = _mm_loadu_si128((const __m128i*)(row + e.start[0]));
+  const __m128i b = _mm_loadu_si128((const __m128i*)(row + e.start[1]));
+  const __m256i bytes = _mm256_set_m128i(b, a);
+  Sums sums;
+  for (int p = 0; p < (PAIRS ? PAIRS : pairs); p++)
+    sums.add(_mm256_shuffle_epi8(bytes, table[p].index), table[p].low, table[p].high);
+  return sums.rounded();
+}
+
+template <int PAIRS>
+inline void blend_columns(const Planes& in, const Planes& out, int k, int x, int y0, int y1, const Eight* e,
+                          const PairTable* table, int pairs) {
+  const PairTable* const second = table + pairs;
+  for (int y = y0; y < y1; y += 2) {
+    const int below = min_of(y + 1, out.h - 1);  // the last row alone is written twice
+    const u8 *const upper = in.row(k, y), *const lower = in.row(k, below);
+    const __m256i a = _mm256_packs_epi32(sum_columns<PAIRS>(upper, e[0], table, pairs),
+                                         sum_columns<PAIRS>(upper, e[1], second, pairs));
+    const __m256i b = _mm256_packs_epi32(sum_columns<PAIRS>(lower, e[0], table, pairs),
+                                         sum_columns<PAIRS>(lower, e[1], second, pairs));
+    const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xd8);
+    _mm_storeu_si128((__m128i*)(out.row(k, y) + x), _mm256_castsi256_si128(bytes));
+    _mm_storeu_si128((__m128i*)(out.row(k, below) + x), _mm256_extracti128_si256(bytes, 1));
   }
 }
 
 inline void resample_columns(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
-  const int groups = (axis.width + 3) / 4;
-  Block block = {_mm256_setzero_si256(), (__m256i*)work};
-  int x = 0;
-  for (; x + 8 <= out.w && axis.first[x + 7] + 4 * groups <= in.w; x += 8) {  // the gathers stay inside the row
-    block.start = _mm256_loadu_si256((const __m256i*)(axis.first + x));
-    for (int g = 0; g < groups; g++) {
-      alignas(32) int taps[4][8];
-      for (int i = 0; i < 8; i++)
-        for (int half = 0; half < 2; half++) {
-          const int at = 4 * g + 2 * half;
-          const PairOfTaps pair = pair_of(axis.taps + (size_t)(x + i) * axis.width + at, axis.width - at);
-          taps[2 * half][i] = pair.low;
-          taps[2 * half + 1][i] = pair.high;
-        }
-      for (int p = 0; p < 4; p++) block.taps[4 * g + p] = _mm256_load_si256((const __m256i*)taps[p]);
+  const int pairs = (axis.used + 1) / 2;
+  PairTable* const table = (PairTable*)work;
+  const auto blend = pairs == 1 ? blend_columns<1> : pairs == 2 ? blend_columns<2> : blend_columns<0>;
+  for (int x = 0; x < out.w; x += TILE) {
+    const int from = min_of(x, out.w - TILE);  // the last tile may overlap the one before
+    const auto eight = [&](int i) { return eight_of(in, axis, from + 4 * i, table + pairs * i, pairs); };
+    const Eight e[2] = {from < 0 ? Eight{} : eight(0), from < 0 ? Eight{} : eight(1)};
+    for (int k = 0; k < channels; k++) {
+      if (e[0].fits && e[1].fits) {
+        blend(in, out, k, from, 0, out.h, e, table, pairs);
+      } else {
+        for (int y = 0; y < out.h; y++)
+          for (int i = x; i < min_of(x + TILE, out.w); i++) resample_column(in, out, k, y, i, axis);
+      }
     }
-    for (int k = 0; k < channels; k++) eight_columns(in, out, k, x, block, groups);
   }
-  for (int k = 0; k < channels; k++)
-    for (int y = 0; y < out.h; y++)
-      for (int i = x; i < out.w; i++) resample_column(in, out, k, y, i, axis);
 }
 
-inline size_t work_ints(int width, int) { return (size_t)((width + 3) / 4) * 4 * 8 + 32; }
+inline size_t work_ints(int width, int) { return (size_t)(width + 1) * 3 * 8 + 32; }
 
 }}  // namespace

@@ -8,7 +8,7 @@ inline void resample_rows(const Planes& in, const Planes& out, int channels, con
   for (int k = 0; k < channels; k++)
     for (int y = 0; y < out.h; y++) {
       for (int x = 0; x < out.w; x++) sums[x] = 1 << 21;
-      const int count = min_of(axis.width, in.h - axis.first[y]);
+      const int count = min_of(axis.used, in.h - axis.first[y]);
       for (int j = 0; j < count; j++) {
         const int tap = axis.taps[(size_t)y * axis.width + j];
         const u8* __restrict src = in.row(k, axis.first[y] + j);

@@ -4,122 +4,212 @@
 
 namespace ae { namespace AE_ISA {
 
-// A coefficient is three signed base-256 digits, summed apart and joined at the end.
+// A coefficient is three signed base-256 digits. plane[i] holds digit i of all coefficients of an axis, as bytes.
 struct Digits {
-  int word[3];
+  u8* plane[3];
+  int words;  // of four taps, for each output
+
+  int word(int i, int at, int g) const {
+    int taps;
+    memcpy(&taps, plane[i] + 4 * ((size_t)at * words + g), 4);
+    return taps;
+  }
 };
 
-inline Digits digits_of(const int* taps, int count) {
-  Digits d = {{0, 0, 0}};
-  for (int j = 0; j < min_of(4, count); j++) {
-    int rest = taps[j];
-    for (int i = 0; i < 3; i++) {
-      const int digit = i < 2 ? (int)(signed char)rest : rest;
-      d.word[i] |= (int)((u32)(u8)digit << (8 * j));
-      rest = (rest - digit) >> 8;
+inline size_t digit_bytes(int width, int outputs) { return ((size_t)width * outputs + 63) & ~(size_t)63; }
+
+inline Digits digits_of(const Axis& axis, int outputs, u8* memory) {
+  const size_t bytes = digit_bytes(axis.width, outputs);
+  const Digits d = {{memory, memory + bytes, memory + 2 * bytes}, axis.width / 4};
+  const int count = axis.width * outputs;
+  for (int at = 0; at < count; at += 16) {
+    __m512i rest = _mm512_maskz_loadu_epi32((__mmask16)first_bytes(min_of(16, count - at)), axis.taps + at);
+    for (u8* plane : d.plane) {
+      const __m512i digit = _mm512_srai_epi32(_mm512_slli_epi32(rest, 24), 24);
+      _mm_store_si128((__m128i*)(plane + at), _mm512_cvtepi32_epi8(rest));
+      rest = _mm512_srai_epi32(_mm512_sub_epi32(rest, digit), 8);
     }
   }
   return d;
 }
 
+// Sums of sixteen outputs, digit by digit.
 struct Sums {
-  __m512i digit[3];
-  Sums() : digit{_mm512_set1_epi32(1 << 21), _mm512_setzero_si512(), _mm512_setzero_si512()} {}
-  void add(__m512i bytes, const __m512i* d) {
+  __m512i digit[3] = {_mm512_set1_epi32(1 << 21), _mm512_setzero_si512(), _mm512_setzero_si512()};
+
+  AE_FN void add(__m512i bytes, const __m512i* d) {
     for (int i = 0; i < 3; i++) digit[i] = _mm512_dpbusd_epi32(digit[i], bytes, d[i]);
   }
-  __m512i rounded() const {
+  AE_FN __m512i joined() const {
     const __m512i high = _mm512_add_epi32(_mm512_slli_epi32(digit[1], 8), _mm512_slli_epi32(digit[2], 16));
-    return _mm512_srai_epi32(_mm512_add_epi32(digit[0], high), 22);
+    return _mm512_add_epi32(digit[0], high);
   }
 };
 
-inline void resample_rows(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
-  const int groups = (axis.width + 3) / 4;
-  __m512i* digits = (__m512i*)work;
-  for (int y = 0; y < out.h; y++) {
-    for (int g = 0; g < groups; g++) {
-      const Digits d = digits_of(axis.taps + (size_t)y * axis.width + 4 * g, axis.width - 4 * g);
-      for (int i = 0; i < 3; i++) digits[3 * g + i] = _mm512_set1_epi32(d.word[i]);
-    }
-    for (int k = 0; k < channels; k++)
-      for (int x = 0; x < out.w; x += 64) {
-        const __mmask64 valid = first_bytes(out.w - x);
-        Sums sums[4];
-        for (int g = 0; g < groups; g++) {
-          __m512i r[4];
-          for (int j = 0; j < 4; j++) {
-            const int row = min_of(axis.first[y] + 4 * g + j, in.h - 1);  // behind the last row all taps are 0
-            r[j] = _mm512_maskz_loadu_epi8(valid, in.row(k, row) + x);
-          }
-          const __m512i a = _mm512_unpacklo_epi8(r[0], r[1]), b = _mm512_unpackhi_epi8(r[0], r[1]);
-          const __m512i c = _mm512_unpacklo_epi8(r[2], r[3]), d = _mm512_unpackhi_epi8(r[2], r[3]);
-          sums[0].add(_mm512_unpacklo_epi16(a, c), digits + 3 * g);
-          sums[1].add(_mm512_unpackhi_epi16(a, c), digits + 3 * g);
-          sums[2].add(_mm512_unpacklo_epi16(b, d), digits + 3 * g);
-          sums[3].add(_mm512_unpackhi_epi16(b, d), digits + 3 * g);
-        }
-        const __m512i low = _mm512_packs_epi32(sums[0].rounded(), sums[1].rounded());
-        const __m512i high = _mm512_packs_epi32(sums[2].rounded(), sums[3].rounded());
-        _mm512_mask_storeu_epi8(out.row(k, y) + x, valid, _mm512_packus_epi16(low, high));
+// The same where the taps are four: the highest digit first, shifted on the way.
+AE_FN __m512i sum_of_four(__m512i bytes, const __m512i* d) {
+  const __m512i high = _mm512_dpbusd_epi32(_mm512_set1_epi32(1 << 5), bytes, d[2]);
+  const __m512i middle = _mm512_dpbusd_epi32(_mm512_slli_epi32(high, 8), bytes, d[1]);
+  return _mm512_dpbusd_epi32(_mm512_slli_epi32(middle, 8), bytes, d[0]);
+}
+
+// Sixteen-bit halves of two registers of sums: the upper ones, all of the first and then of the second ...
+struct WordOrder {
+  alignas(64) u16 word[32];
+};
+
+constexpr WordOrder upper_words(bool by_lane) {  // ... or a lane of each in turn
+  WordOrder order = {};
+  for (int i = 0; i < 32; i++) order.word[i] = (u16)(by_lane ? (i & 4 ? 32 : 0) + (i / 8) * 8 + (i & 3) * 2 + 1 : 2 * i + 1);
+  return order;
+}
+
+// The bytes of 64 sums: lane by lane, first those of a and b, then those of c and d.
+template <bool BY_LANE>
+AE_FN __m512i rounded(__m512i a, __m512i b, __m512i c, __m512i d) {
+  static constexpr WordOrder words = upper_words(BY_LANE);
+  const __m512i order = _mm512_load_si512(words.word);
+  const __m512i ab = _mm512_srai_epi16(_mm512_permutex2var_epi16(a, order, b), 6);
+  const __m512i cd = _mm512_srai_epi16(_mm512_permutex2var_epi16(c, order, d), 6);
+  return _mm512_packus_epi16(ab, cd);
+}
+
+// 64 columns of four rows: a quad register holds four columns of each lane.
+struct Quads {
+  __m512i quad[4];
+
+  template <class RowOf>
+  AE_FN Quads(RowOf row_of, __mmask64 valid) {
+    __m512i r[4];
+    for (int j = 0; j < 4; j++) r[j] = _mm512_maskz_loadu_epi8(valid, row_of(j));
+    const __m512i a = _mm512_unpacklo_epi8(r[0], r[1]), b = _mm512_unpackhi_epi8(r[0], r[1]);
+    const __m512i c = _mm512_unpacklo_epi8(r[2], r[3]), d = _mm512_unpackhi_epi8(r[2], r[3]);
+    quad[0] = _mm512_unpacklo_epi16(a, c);
+    quad[1] = _mm512_unpackhi_epi16(a, c);
+    quad[2] = _mm512_unpacklo_epi16(b, d);
+    quad[3] = _mm512_unpackhi_epi16(b, d);
+  }
+};
+
+template <bool FOUR>
+inline void blend_rows(const Planes& in, u8* dst, int k, int first, const __m512i* digits, int groups) {
+  const __m512i four[3] = {digits[0], digits[1], digits[2]};  // stay in registers
+  for (int x = 0; x < in.w; x += 64) {
+    const __mmask64 valid = first_bytes(in.w - x);
+    const auto quads = [&](int g) {  // behind the last row all taps are 0
+      return Quads([&](int j) { return in.row(k, min_of(first + 4 * g + j, in.h - 1)) + x; }, valid);
+    };
+    __m512i sum[4];
+    if constexpr (FOUR) {
+      const Quads q = quads(0);
+      for (int i = 0; i < 4; i++) sum[i] = sum_of_four(q.quad[i], four);
+    } else {
+      Sums sums[4];
+      for (int g = 0; g < groups; g++) {
+        const Quads q = quads(g);
+        for (int i = 0; i < 4; i++) sums[i].add(q.quad[i], digits + 3 * g);
       }
+      for (int i = 0; i < 4; i++) sum[i] = sums[i].joined();
+    }
+    _mm512_mask_storeu_epi8(dst + x, valid, rounded<true>(sum[0], sum[1], sum[2], sum[3]));
   }
 }
 
-// Sixteen outputs of a row: where in a window of 128 bytes their taps lie, four at a time.
-struct Block {
-  int start;  // of the window
-  __m512i* index;
-  __m512i* digits;
+inline void resample_rows(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
+  const int groups = (axis.used + 3) / 4;
+  __m512i* digits = (__m512i*)work;
+  const Digits d = digits_of(axis, out.h, (u8*)(digits + 3 * groups));
+  for (int y = 0; y < out.h; y++) {
+    for (int g = 0; g < groups; g++)
+      for (int i = 0; i < 3; i++) digits[3 * g + i] = _mm512_set1_epi32(d.word(i, y, g));
+    for (int k = 0; k < channels; k++)
+      (groups == 1 ? blend_rows<true> : blend_rows<false>)(in, out.row(k, y), k, axis.first[y], digits, groups);
+  }
+}
+
+// Sixteen outputs of a row. Their taps lie in the `bytes` bytes from `start` on, of which the row has `near` and `far`.
+struct Sixteen {
+  int start, bytes;
+  __mmask64 near, far;
 };
 
-template <int GROUPS>
-inline void block_columns(const Planes& in, const Planes& out, int k, int x, const Block& block, int groups) {
-  const int count = GROUPS ? GROUPS : groups;
-  const __mmask64 near = first_bytes(in.w - block.start), far = first_bytes(max_of(0, in.w - block.start - 64));
-  const __mmask16 valid = (__mmask16)first_bytes(min_of(16, out.w - x));
-  for (int y = 0; y < out.h; y++) {
-    const u8* src = in.row(k, y) + block.start;
-    const __m512i a = _mm512_maskz_loadu_epi8(near, src), b = _mm512_maskz_loadu_epi8(far, src + 64);
-    Sums sums;
-    for (int g = 0; g < count; g++) sums.add(_mm512_permutex2var_epi8(a, block.index[g], b), block.digits + 3 * g);
-    const __m512i value = _mm512_max_epi32(sums.rounded(), _mm512_setzero_si512());
-    _mm512_mask_cvtusepi32_storeu_epi8(out.row(k, y) + x, valid, value);
+// A tile is 32 outputs of two rows. Its first sixteen are 0-7 and 16-23: so packing leaves them in order.
+enum : int { TILE = 32, WINDOW = 128 };
+
+inline Sixteen sixteen_of(const Planes& in, const Planes& out, const Axis& axis, const Digits& d, int x, __m512i* table,
+                          int groups) {
+  int at[16];
+  for (int i = 0; i < 16; i++) at[i] = min_of(x + (i & 7) + 2 * (i & 8), out.w - 1);
+  const int start = axis.first[at[0]], bytes = axis.first[at[15]] + 4 * groups - start;
+  for (int g = 0; g < groups && bytes <= WINDOW; g++) {
+    alignas(64) int lane[4][16];
+    for (int i = 0; i < 16; i++) {
+      lane[0][i] = (axis.first[at[i]] - start + 4 * g) * 0x01010101 + 0x03020100;  // four bytes in a row
+      for (int p = 0; p < 3; p++) lane[1 + p][i] = d.word(p, at[i], g);
+    }
+    table[g] = _mm512_load_si512(lane[0]);
+    for (int p = 0; p < 3; p++) table[groups + 3 * g + p] = _mm512_load_si512(lane[1 + p]);
+  }
+  return {start, bytes, first_bytes(in.w - start), first_bytes(max_of(0, in.w - start - 64))};
+}
+
+// A column of tiles, given what to read and what to take for a row.
+template <class SumOf>
+AE_FN void each_tile(const Planes& in, const Planes& out, int k, int x, int y0, int y1, SumOf sum_of) {
+  const __mmask32 valid = (__mmask32)first_bytes(min_of(TILE, out.w - x));
+  for (int y = y0; y < y1; y += 2) {
+    const int below = min_of(y + 1, out.h - 1);  // the last row alone is written twice
+    const u8 *const upper = in.row(k, y), *const lower = in.row(k, below);
+    const __m512i bytes = rounded<false>(sum_of(upper, 0), sum_of(lower, 0), sum_of(upper, 1), sum_of(lower, 1));
+    _mm256_mask_storeu_epi8(out.row(k, y) + x, valid, _mm512_castsi512_si256(bytes));
+    _mm256_mask_storeu_epi8(out.row(k, below) + x, valid, _mm512_extracti64x4_epi64(bytes, 1));
+  }
+}
+
+inline void blend_columns(const Planes& in, const Planes& out, int k, int x, int y0, int y1, const Axis& axis,
+                          const Sixteen* s, const __m512i* table, int groups) {
+  const int bytes = max_of(s[0].bytes, s[1].bytes);
+  if (groups == 1 && bytes <= WINDOW / 2) {
+    const __m512i t[2][4] = {{table[0], table[1], table[2], table[3]}, {table[4], table[5], table[6], table[7]}};
+    const __mmask64 near[2] = {s[0].near, s[1].near};
+    const int start[2] = {s[0].start, s[1].start};
+    each_tile(in, out, k, x, y0, y1, [&](const u8* row, int half) {
+      const __m512i line = _mm512_maskz_loadu_epi8(near[half], row + start[half]);
+      return sum_of_four(_mm512_permutexvar_epi8(t[half][0], line), t[half] + 1);
+    });
+  } else if (bytes <= WINDOW) {
+    each_tile(in, out, k, x, y0, y1, [&](const u8* row, int half) {
+      const __m512i* const index = table + 4 * groups * half;
+      const __m512i a = _mm512_maskz_loadu_epi8(s[half].near, row + s[half].start);
+      const __m512i b = _mm512_maskz_loadu_epi8(s[half].far, row + s[half].start + 64);
+      Sums sums;
+      for (int g = 0; g < groups; g++) sums.add(_mm512_permutex2var_epi8(a, index[g], b), index + groups + 3 * g);
+      return sums.joined();
+    });
+  } else {
+    for (int y = y0; y < y1; y++)
+      for (int i = x; i < min_of(x + TILE, out.w); i++) resample_column(in, out, k, y, i, axis);
   }
 }
 
 inline void resample_columns(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
-  const int groups = (axis.width + 3) / 4;
-  Block block = {0, (__m512i*)work, (__m512i*)work + groups};
-  for (int x = 0; x < out.w; x += 16) {
-    const int n = min_of(16, out.w - x);
-    block.start = axis.first[x];
-    if (axis.first[x + n - 1] + 4 * groups - block.start > 128) {
-      for (int k = 0; k < channels; k++)
-        for (int y = 0; y < out.h; y++)
-          for (int i = x; i < x + n; i++) resample_column(in, out, k, y, i, axis);
-      continue;
-    }
-    for (int g = 0; g < groups; g++) {
-      alignas(64) u8 index[64];
-      alignas(64) int digits[3][16];
-      for (int i = 0; i < 16; i++) {
-        const int at = x + min_of(i, n - 1);
-        for (int j = 0; j < 4; j++) index[4 * i + j] = (u8)(axis.first[at] - block.start + 4 * g + j);
-        const Digits d = digits_of(axis.taps + (size_t)at * axis.width + 4 * g, axis.width - 4 * g);
-        for (int p = 0; p < 3; p++) digits[p][i] = d.word[p];
-      }
-      block.index[g] = _mm512_load_si512(index);
-      for (int p = 0; p < 3; p++) block.digits[3 * g + p] = _mm512_load_si512(digits[p]);
-    }
-    for (int k = 0; k < channels; k++) {
-      if (groups == 1) block_columns<1>(in, out, k, x, block, groups);
-      else if (groups == 2) block_columns<2>(in, out, k, x, block, groups);
-      else block_columns<0>(in, out, k, x, block, groups);
-    }
-  }
+  enum { ROWS = 16 };  // that the tables stay in registers for, while the rows stay in the first cache
+  const int groups = (axis.used + 3) / 4, tiles = (out.w + TILE - 1) / TILE;
+  __m512i* const tables = (__m512i*)work;
+  Sixteen* const sixteens = (Sixteen*)(tables + (size_t)tiles * 8 * groups);
+  const Digits d = digits_of(axis, out.w, (u8*)(sixteens + 2 * (tiles + 1)));
+  for (int i = 0; i < 2 * tiles; i++)
+    sixteens[i] = sixteen_of(in, out, axis, d, TILE * (i / 2) + 8 * (i & 1), tables + (size_t)4 * groups * i, groups);
+  for (int k = 0; k < channels; k++)
+    for (int y = 0; y < out.h; y += ROWS)
+      for (int t = 0; t < tiles; t++)
+        blend_columns(in, out, k, t * TILE, y, min_of(y + ROWS, out.h), axis, sixteens + 2 * t,
+                      tables + (size_t)8 * groups * t, groups);
 }
 
-inline size_t work_ints(int width, int) { return (size_t)((width + 3) / 4) * 4 * 16 + 32; }
+inline size_t work_ints(int width, int longest) {
+  const size_t tiles = (longest + TILE - 1) / TILE, bytes = (size_t)width * longest + 128;
+  return tiles * (size_t)width * 32 + (tiles + 1) * 2 * sizeof(Sixteen) / 4 + bytes * 3 / 4 + 3 * 4 * (size_t)width;
+}
 
 }}  // namespace
