@@ -1,171 +1,154 @@
-"""The CPU engine beside torchvision v2: images/s on one thread, interleaved rounds of the same work in one run.
+"""The CPU engine beside its peers, in one run: images/s, ratios from rounds that take turns, and the goals.
 
-usage: python -m benchmarks.cpu [--rounds N] [--seconds S] [--isa NAME] [--json FILE]
+usage: python -m benchmarks.cpu [--tasks NAME,...] [--rounds N] [--seconds S] [--isa NAME] [--peers NAME,...]
+                                [--json FILE] [--keep-memory] [--list]
 
-The share of copy compares the bytes that must move, each image read once and its batch written once, with what a plain
-copy moves in the same run. It counts whole images, of which a crop reads only a part.
-
-Both sides start from the same decoded uint8 images and end with one float32 batch, parameters drawn for every image.
-torchvision runs on tensors, image by image, as in a DataLoader's worker. Sampling is included on both sides.
+Systems get the same images and draw from the same distributions, sampling included, and end with a float32 batch.
+Each is pinned to the threads that its line names. See benchmarks/measure.py for the method.
 """
 
 import argparse
+import ctypes
+import fnmatch
 import json
 import os
 import platform
-import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-import torch
-import torchvision
-from torchvision.transforms import v2
-
-import augengine as ae
 from augengine import _native
+from benchmarks import files, inside, memory, scaling, tasks
+from benchmarks.measure import HEAD, Outcome, Settings, Task, progress
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-Run = Callable[[], object]
-
-
-def photos(count: int = 64) -> list[torch.Tensor]:
-    """Decoded photos, (3, H, W) uint8: ImageNet's from AUGENGINE_DATA, else those that scikit-learn and -image ship."""
-    folder = os.environ.get("AUGENGINE_DATA")
-    if folder and (found := sorted(Path(folder, "imagenet-200").rglob("*.JPEG"))):
-        from PIL import Image
-
-        return [v2.functional.pil_to_tensor(Image.open(p).convert("RGB")) for p in found[:count]]
-    from skimage import data
-    from sklearn.datasets import load_sample_images
-
-    shipped = [*load_sample_images().images, data.astronaut(), data.coffee(), data.cat(), data.rocket()]
-    tensors = [torch.from_numpy(i.copy()).permute(2, 0, 1).contiguous() for i in shipped]
-    return [tensors[i % len(tensors)] for i in range(count)]
+TASKS: list[Task] = [*tasks.TASKS, *files.TASKS, *inside.TASKS, *scaling.TASKS, *memory.TASKS]
+NOTES = [*tasks.NOTES, *files.NOTES, *inside.NOTES, *scaling.NOTES, *memory.NOTES]
+PACKAGES = (
+    *("torch", "numpy", "pillow", "torchvision", "kornia", "albumentationsx", "timm"),
+    *("nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13"),
+)
+GOAL_SHARE = {"avx512": 1.0, "avx2": 0.5}
 
 
-def dense(images: list[torch.Tensor], size: int) -> list[torch.Tensor]:
-    return [v2.functional.resize(i, [size, size], antialias=True) for i in images]
+def main() -> int:
+    """Measures the chosen tasks; prints every task's lines as soon as it has them."""
+    options = parse()
+    if options.list:
+        print("\n".join(f"{task.name:18} {task.about}" for task in TASKS))
+        return 0
+    _native.set_isa(options.isa)
+    if options.keep_memory:
+        keep_memory()
+    about = machine(options)
+    print(", ".join(f"{name} {value}" for name, value in about.items() if not isinstance(value, dict)))
+    print(", ".join(f"{name} {found}" for name, found in about["versions"].items()))
+    print(f"{HEAD}", flush=True)
+    share = GOAL_SHARE.get(options.isa)
+    settings = Settings(options.rounds, options.seconds, matching(options.peers), share)
+    outcomes = {}
+    for task in (t for t in TASKS if options.tasks(t.name)):
+        outcomes[task.name] = outcome = task.run(settings)
+        progress("")
+        print("\n".join(outcome.lines), flush=True)
+    finish(outcomes, share)
+    if options.json:
+        results = {name: outcome.figures for name, outcome in outcomes.items()}
+        Path(options.json).write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
+    return 0
 
 
-def tail() -> list[torch.nn.Module]:
-    return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default="*", help="names, the first word of several, or patterns: cifar,files*")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.4, help="of each system in a round")
+    parser.add_argument("--isa", default=_native.isa(), choices=_native.isas())
+    parser.add_argument("--peers", default="*", help="the same for the systems to compare with: torchvision*,DALI")
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--keep-memory", action="store_true", help="malloc keeps what it has had: helps Kornia at 224")
+    parser.add_argument("--list", action="store_true", help="the tasks")
+    options = parser.parse_args()
+    options.tasks = matching(options.tasks)
+    if not any(options.tasks(task.name) for task in TASKS):
+        parser.error(f"--tasks: names no task; there are {', '.join(task.name for task in TASKS)}")
+    if options.rounds < 1 or options.seconds < 0:
+        parser.error("--rounds must be 1 or more, --seconds 0 or more")
+    return options
 
 
-def tasks() -> dict[str, tuple[list[torch.Tensor], Run, Run]]:
-    """name -> (images, augengine's run, torchvision's run)."""
-    full, square = photos(), dense(photos(), 224)
-    jitter = (0.4, 0.4, 0.4)
+def matching(text: str) -> Callable[[str], bool]:
+    """Whether a name is one of these, begins with one of them and a dash or a space, or fits a pattern among them."""
+    wanted = [part.strip().lower() for part in text.split(",")]
+
+    def matches(name: str) -> bool:
+        low = name.lower()
+        return any(fnmatch.fnmatch(low, w) or low.startswith((f"{w}-", f"{w} ")) for w in wanted)
+
+    return matches
+
+
+def keep_memory() -> None:
+    """Lets glibc's malloc map nothing anew and give nothing back, so that no system pays for fresh pages."""
+    mmap_max, trim_threshold, top_pad = -4, -1, -2
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        sys.exit("--keep-memory: this system's C library has no mallopt")
+    for option, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**28)):
+        libc.mallopt(option, value)
+
+
+def machine(options: argparse.Namespace) -> dict[str, Any]:
+    """What the figures were measured on, and how."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "isa": options.isa,
+        "commit": commit.stdout.strip(),
+        "python": platform.python_version(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "keep_memory": options.keep_memory,
+        "versions": versions(),
+    }
+
+
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def versions() -> dict[str, str]:
     found = {}
-
-    def add(name: str, images: list[torch.Tensor], ours: list[ae.Transform], theirs: list[torch.nn.Module]) -> None:
-        pipe = ae.Pipeline(*ours, ae.Normalize(MEAN, STD))
-        compose = v2.Compose([*theirs, *tail()])
-        batch = torch.stack(images) if len({i.shape for i in images}) == 1 else images
-        found[name] = (images, lambda: pipe(batch), lambda: torch.stack([compose(i) for i in images]))
-
-    crop, flip = ae.RandomResizedCrop(224), ae.RandomHorizontalFlip()
-    their_crop, their_flip = v2.RandomResizedCrop(224, antialias=True), v2.RandomHorizontalFlip()
-    add(
-        "photos: crop, flip, colour",
-        full,
-        [crop, flip, ae.ColorJitter(*jitter)],
-        [their_crop, their_flip, v2.ColorJitter(*jitter)],
-    )
-    add("photos: crop, flip", full, [crop, flip], [their_crop, their_flip])
-    add(
-        "224: crop, flip, colour",
-        square,
-        [crop, flip, ae.ColorJitter(*jitter)],
-        [their_crop, their_flip, v2.ColorJitter(*jitter)],
-    )
-    add("224: colour", square, [ae.ColorJitter(*jitter)], [v2.ColorJitter(*jitter)])
-    add("224: flip", square, [flip], [their_flip])
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "-"
     return found
 
 
-def rate(run: Run, images: int, seconds: float) -> float:
-    """Images a second over at least `seconds`."""
-    done, start = 0, time.perf_counter()
-    while (spent := time.perf_counter() - start) < seconds:
-        run()
-        done += images
-    return done / spent
-
-
-def copy_bandwidth(seconds: float) -> float:
-    """Bytes a second that a plain copy reads and writes, on one thread; it writes as much as a batch of the tasks."""
-    source = torch.ones(64, 3, 224, 224)
-    target = torch.empty_like(source)
-    return 2 * source.nbytes * rate(lambda: target.copy_(source), 1, seconds)
-
-
-def measure(ours: Run, theirs: Run, images: list[torch.Tensor], rounds: int, seconds: float) -> dict[str, float]:
-    ours(), theirs()
-    count = len(images)
-    pairs, copies = [], []
-    for _ in range(rounds):
-        pairs.append((rate(ours, count, seconds), rate(theirs, count, seconds)))
-        copies.append(copy_bandwidth(seconds / 4))
-    ratios = sorted(a / b for a, b in pairs)
-    medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
-    moved = sum(i.nbytes for i in images) / count + 3 * 224 * 224 * 4
-    return {
-        "augengine": medians[0],
-        "torchvision": medians[1],
-        "ratio": statistics.median(ratios),
-        "lowest": ratios[0],
-        "highest": ratios[-1],
-        "gigabytes_per_second": medians[0] * moved / 1e9,
-        "share_of_copy": medians[0] * moved / statistics.median(copies),
-    }
-
-
-def machine(isa: str) -> dict[str, str]:
-    """What the figures were measured on."""
-    cpu = next((line.split(":")[1].strip() for line in lines("/proc/cpuinfo") if line.startswith("model name")), "")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "cpu": cpu or platform.processor(),
-        "isa": isa,
-        "commit": commit.stdout.strip(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
-
-
-def lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each side of a round")
-    parser.add_argument("--isa", default=_native.isa(), choices=_native.isas())
-    parser.add_argument("--json", metavar="FILE")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    _native.set_isa(options.isa)
-    about = machine(options.isa)
-    print(f"one thread, {options.rounds} rounds; " + ", ".join(f"{k} {v}" for k, v in about.items()))
-    heads = ("images/s", "augengine", "torchvision", "ratio", "(spread)", "GB/s", "of copy")
-    print("{:28} {:>10} {:>12} {:>7}  {:16} {:>5} {:>8}".format(*heads))
-    results = {}
-    for name, (images, ours, theirs) in tasks().items():
-        row = results[name] = measure(ours, theirs, images, options.rounds, options.seconds)
-        spread = f"({row['lowest']:.1f} to {row['highest']:.1f})"
-        print(
-            f"{name:28} {row['augengine']:10,.0f} {row['torchvision']:12,.0f} {row['ratio']:6.1f}x  {spread:16} "
-            f"{row['gigabytes_per_second']:5.1f} {row['share_of_copy']:7.0%}",
-            flush=True,
-        )
-    if options.json:
-        text = json.dumps({**about, "rounds": options.rounds, "threads": 1, "results": results}, indent=1)
-        Path(options.json).write_text(text + "\n")
+def finish(outcomes: dict[str, Outcome], share: float | None) -> None:
+    """The notes below the table."""
+    print("\nThe ratio is augengine's images/s by the system's, the median of the rounds; above 1 augengine is faster.")
+    if share is None:
+        print("The goals are for AVX-512 and, half of each, for AVX2: no goal here but those of augengine by itself.")
+    elif share != 1:
+        print("The goals against others are half of those for AVX-512.")
+    for note in NOTES:
+        print(f"- {note}")
+    missing = {name: how for outcome in outcomes.values() for name, how in outcome.missing.items()}
+    for name, how in missing.items():
+        print(f"{name} is not installed: {how}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

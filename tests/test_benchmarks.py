@@ -1,0 +1,144 @@
+"""The benchmark command runs, can lose, and compares what is comparable. Nothing here looks at a time."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pictures import gradient, noise
+
+from benchmarks import files, inside, systems
+from benchmarks.cpu import TASKS, matching
+from benchmarks.measure import Comparison, Settings, System, compare
+
+ROOT = Path(__file__).resolve().parent.parent
+NORMALIZE = systems.Recipe(flip=False)
+PEERS = {
+    "torchvision": [systems.torchvision, systems.torchvision_pil],
+    "kornia": [lambda recipe, batches: systems.kornia(recipe, batches, threads=1)],
+    "albumentations": [systems.albumentations],
+}
+ONCE = Settings(rounds=1, seconds=0.0)
+
+
+def paced(name, calls, **options):
+    """A system that notes its calls."""
+    return System(name, lambda: lambda: calls.append(name), images=1, **options)
+
+
+def photo_files(tmp_path):
+    pytest.importorskip("torchvision")
+    from examples.demo import write_photos
+
+    return files.ImageFolder(write_photos(tmp_path / "photos"))
+
+
+def test_command_prints_what_it_measures_and_writes_it(tmp_path):
+    path = tmp_path / "figures.json"
+    options = ["--tasks", "flip,python,memory", "--rounds", "1", "--seconds", "0", "--json", str(path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.cpu", *options], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    figures = json.loads(path.read_text())
+    assert {"date", "cpu", "isa", "commit", "versions", "rounds"} <= figures.keys()
+    assert list(figures["results"]) == ["flip", "python", "memory"]
+    row = figures["results"]["flip"]
+    assert list(row) == ["augengine", "torchvision v2", "memcpy of the same bytes"]
+    assert row["augengine"]["images_per_second"] > 0
+    assert "augengine is" in done.stdout
+    assert "torchvision v2" in done.stdout
+
+
+def test_every_task_is_listed():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.cpu", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [task.name for task in TASKS]
+
+
+def test_names_choose_tasks():
+    chosen = [task.name for task in TASKS if matching("cifar-plain,files,*colour")(task.name)]
+    assert chosen == [
+        "cifar-plain-1t",
+        "cifar-plain-2t",
+        "photos-colour",
+        "crop-colour",
+        "colour",
+        "files",
+        "files-auto",
+    ]
+
+
+def test_systems_take_turns():
+    calls = []
+    work = Comparison([paced("augengine", calls, warmups=1), paced("peer", calls, warmups=1)])
+    compare("task", work, Settings(rounds=2, seconds=0.0))
+    assert calls == ["augengine", "peer"] * 3  # the first pair warms up
+
+
+def test_a_goal_can_be_missed():
+    rows = {}
+    for goal in (0.0, 1e12):
+        work = Comparison([paced("augengine", []), paced("peer", [])], {"peer": goal})
+        outcome = compare("task", work, ONCE)
+        rows[goal] = (outcome.figures["peer"]["reached"], outcome.lines[1].endswith("NOT reached"))
+    assert rows == {0.0: (True, False), 1e12: (False, True)}
+
+
+def test_what_is_not_installed_is_named_and_its_figure_stays_empty():
+    calls = []
+    absent = paced("peer", calls, missing="pip install peer")
+    outcome = compare("task", Comparison([paced("augengine", []), absent], {"peer": 2.0}), ONCE)
+    assert calls == []
+    assert outcome.missing == {"peer": "pip install peer"}
+    assert outcome.lines[1].split()[-1] == "-"
+
+
+@pytest.mark.parametrize("module", PEERS)
+@pytest.mark.filterwarnings("ignore")  # the peers' own
+def test_peers_make_the_same_batch(module):
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    images = [noise(32, 32), gradient(32, 32)]
+    ours = systems.augengine(NORMALIZE, [images]).start()()
+    for make in PEERS[module]:
+        theirs = make(NORMALIZE, [images]).start()()
+        assert theirs.shape == ours.shape == (2, 3, 32, 32)
+        assert theirs.dtype == ours.dtype == torch.float32
+        assert theirs.is_contiguous()
+        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
+
+
+def test_later_batches_are_finished_too():
+    pytest.importorskip("torchvision")
+    batches = [[noise(32, 32)], [gradient(32, 32)]]
+    ours, theirs = (make(NORMALIZE, batches).start() for make in (systems.augengine, systems.torchvision))
+    for _ in range(7):  # from the fourth on, into batches that are there already
+        torch.testing.assert_close(theirs(), ours(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_files_become_the_same_sort_of_batch(tmp_path):
+    pytest.importorskip("nvidia.dali")
+    folder = photo_files(tmp_path)
+    picked = torch.utils.data.Subset(folder, range(0, 192, 3))
+    paths = [folder.samples[i][0] for i in picked.indices]
+    ours, _ = files.engine_epoch(files.PLAIN, picked)()
+    transform = systems.torchvision_transform(files.PLAIN)
+    tensors = files.Photos(paths, files.TensorPhotos(transform))
+    torchvisions = torch.stack([tensors[i][0] for i in range(len(tensors))])
+    for theirs in (files.dali_epoch(paths, auto=False)(), files.dali_epoch(paths, auto=True)(), torchvisions):
+        assert theirs.shape == ours.shape == (64, 3, 224, 224)
+        assert theirs.dtype == ours.dtype == torch.float32
+        assert abs(theirs.mean() - ours.mean()) < 0.5
+
+
+def test_native_functions_are_watched_and_given_back():
+    before = dict(vars(inside._native))
+    run = systems.augengine(systems.Recipe(), [[noise(32, 32)]]).start()
+    whole, native = inside.seconds_a_call(run, 0.0)
+    assert 0 < native < whole
+    assert dict(vars(inside._native)) == before
