@@ -2,6 +2,9 @@
 #pragma once
 #include <stddef.h>
 #include <string.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 #include "geometry.h"
 #include "simd.h"
@@ -40,13 +43,44 @@ inline Axis make_axis(int interpolation, int in, int out, int* memory) {
   return a;
 }
 
-inline void resample_column(const Planes& in, const Planes& out, int k, int y, int x, const Axis& axis) {
-  const u8* from = in.row(k, y) + axis.first[x];
-  const int* taps = axis.taps + (size_t)x * axis.width;
-  const int count = min_of(axis.used, in.w - axis.first[x]);
-  int sum = 0;
-  for (int j = 0; j < count; j++) sum += from[j] * taps[j];
-  out.row(k, y)[x] = round_taps(sum);
+#ifdef __AVX2__
+// The sum of n products, n a multiple of 4.
+inline int dot(const u8* from, const int* taps, int n) {
+  const auto products = [&](int j) {
+    const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)(from + j)));
+    return _mm256_mullo_epi32(bytes, _mm256_loadu_si256((const __m256i*)(taps + j)));
+  };
+  __m256i eight = _mm256_setzero_si256();
+  int j = 0;
+  for (; j + 8 <= n; j += 8) eight = _mm256_add_epi32(eight, products(j));
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  if (j < n) {
+    const __m128i bytes = _mm_cvtepu8_epi32(_mm_loadu_si32(from + j));
+    four = _mm_add_epi32(four, _mm_mullo_epi32(bytes, _mm_loadu_si128((const __m128i*)(taps + j))));
+  }
+  const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+#endif
+
+// Outputs x0 to x1 of a row, one by one.
+inline void resample_span(const Planes& in, const Planes& out, int k, int y, int x0, int x1, const Axis& axis) {
+  const u8* const row = in.row(k, y);
+  u8* const dst = out.row(k, y);
+  const int* const first = axis.first;
+  const int width = axis.width, used = axis.used, w = in.w;
+  const int* taps = axis.taps + (size_t)x0 * width;
+  int x = x0;
+#ifdef __AVX2__
+  const int padded = (used + 3) & ~3;  // the taps behind the used ones are 0
+  for (; x < x1 && first[x] + padded <= w; x++, taps += width) dst[x] = round_taps(dot(row + first[x], taps, padded));
+#endif
+  for (; x < x1; x++, taps += width) {
+    const int count = min_of(used, w - first[x]);
+    int sum = 0;
+    for (int j = 0; j < count; j++) sum += row[first[x] + j] * taps[j];
+    dst[x] = round_taps(sum);
+  }
 }
 
 }}  // namespace

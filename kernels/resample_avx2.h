@@ -150,8 +150,7 @@ inline void resample_columns(const Planes& in, const Planes& out, int channels, 
       if (e[0].fits && e[1].fits) {
         blend(in, out, k, from, 0, out.h, e, table, pairs);
       } else {
-        for (int y = 0; y < out.h; y++)
-          for (int i = x; i < min_of(x + TILE, out.w); i++) resample_column(in, out, k, y, i, axis);
+        for (int y = 0; y < out.h; y++) resample_span(in, out, k, y, x, min_of(x + TILE, out.w), axis);
       }
     }
   }

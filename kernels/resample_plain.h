@@ -22,8 +22,7 @@ inline void resample_rows(const Planes& in, const Planes& out, int channels, con
 
 inline void resample_columns(const Planes& in, const Planes& out, int channels, const Axis& axis, int*) {
   for (int k = 0; k < channels; k++)
-    for (int y = 0; y < out.h; y++)
-      for (int x = 0; x < out.w; x++) resample_column(in, out, k, y, x, axis);
+    for (int y = 0; y < out.h; y++) resample_span(in, out, k, y, 0, out.w, axis);
 }
 
 inline size_t work_ints(int, int widest) { return (size_t)widest + 32; }

@@ -53,7 +53,7 @@ AE_FN __m512i sum_of_four(__m512i bytes, const __m512i* d) {
   return _mm512_dpbusd_epi32(_mm512_slli_epi32(middle, 8), bytes, d[0]);
 }
 
-// Sixteen-bit halves of two registers of sums: the upper ones, all of the first and then of the second ...
+// Where the upper 16-bit halves of two registers of sums lie: all of the first and then of the second ...
 struct WordOrder {
   alignas(64) u16 word[32];
 };
@@ -64,7 +64,7 @@ constexpr WordOrder upper_words(bool by_lane) {  // ... or a lane of each in tur
   return order;
 }
 
-// The bytes of 64 sums: lane by lane, first those of a and b, then those of c and d.
+// The bytes of 64 sums, those of a and b in the lower half of each lane.
 template <bool BY_LANE>
 AE_FN __m512i rounded(__m512i a, __m512i b, __m512i c, __m512i d) {
   static constexpr WordOrder words = upper_words(BY_LANE);
@@ -133,13 +133,13 @@ struct Sixteen {
   __mmask64 near, far;
 };
 
-// A tile is 32 outputs of two rows. Its first sixteen are 0-7 and 16-23: so packing leaves them in order.
+// A tile is 32 outputs of two rows.
 enum : int { TILE = 32, WINDOW = 128 };
 
 inline Sixteen sixteen_of(const Planes& in, const Planes& out, const Axis& axis, const Digits& d, int x, __m512i* table,
                           int groups) {
   int at[16];
-  for (int i = 0; i < 16; i++) at[i] = min_of(x + (i & 7) + 2 * (i & 8), out.w - 1);
+  for (int i = 0; i < 16; i++) at[i] = min_of(x + i, out.w - 1);
   const int start = axis.first[at[0]], bytes = axis.first[at[15]] + 4 * groups - start;
   for (int g = 0; g < groups && bytes <= WINDOW; g++) {
     alignas(64) int lane[4][16];
@@ -160,7 +160,8 @@ AE_FN void each_tile(const Planes& in, const Planes& out, int k, int x, int y0, 
   for (int y = y0; y < y1; y += 2) {
     const int below = min_of(y + 1, out.h - 1);  // the last row alone is written twice
     const u8 *const upper = in.row(k, y), *const lower = in.row(k, below);
-    const __m512i bytes = rounded<false>(sum_of(upper, 0), sum_of(lower, 0), sum_of(upper, 1), sum_of(lower, 1));
+    const __m512i mixed = rounded<false>(sum_of(upper, 0), sum_of(upper, 1), sum_of(lower, 0), sum_of(lower, 1));
+    const __m512i bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), mixed);
     _mm256_mask_storeu_epi8(out.row(k, y) + x, valid, _mm512_castsi512_si256(bytes));
     _mm256_mask_storeu_epi8(out.row(k, below) + x, valid, _mm512_extracti64x4_epi64(bytes, 1));
   }
@@ -187,8 +188,7 @@ inline void blend_columns(const Planes& in, const Planes& out, int k, int x, int
       return sums.joined();
     });
   } else {
-    for (int y = y0; y < y1; y++)
-      for (int i = x; i < min_of(x + TILE, out.w); i++) resample_column(in, out, k, y, i, axis);
+    for (int y = y0; y < y1; y++) resample_span(in, out, k, y, x, min_of(x + TILE, out.w), axis);
   }
 }
 
@@ -199,7 +199,7 @@ inline void resample_columns(const Planes& in, const Planes& out, int channels, 
   Sixteen* const sixteens = (Sixteen*)(tables + (size_t)tiles * 8 * groups);
   const Digits d = digits_of(axis, out.w, (u8*)(sixteens + 2 * (tiles + 1)));
   for (int i = 0; i < 2 * tiles; i++)
-    sixteens[i] = sixteen_of(in, out, axis, d, TILE * (i / 2) + 8 * (i & 1), tables + (size_t)4 * groups * i, groups);
+    sixteens[i] = sixteen_of(in, out, axis, d, 16 * i, tables + (size_t)4 * groups * i, groups);
   for (int k = 0; k < channels; k++)
     for (int y = 0; y < out.h; y += ROWS)
       for (int t = 0; t < tiles; t++)
