@@ -82,15 +82,12 @@ typedef nb::ndarray<uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> CallByt
 void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids, Sizes sizes, CallBytes out, int slots,
             int group, const std::vector<int>& mix_positions) {
   using namespace ae::baseline;
-  Call* calls = (Call*)out.data();
-  const int batch = (int)ids.shape(0);
+  const Samples batch = {(Call*)out.data(), slots, (int)ids.shape(0), group, (const u64*)ids.data(), sizes.data(),
+                       seed, epoch};
   nb::gil_scoped_release unlocked;
-  const u64* id = (const u64*)ids.data();
-  for (int i = 0; i < batch; i++) {
-    const int h = sizes.data()[2 * i], w = sizes.data()[2 * i + 1];
-    sample_row(spec.data(), transforms, {calls + (size_t)i * slots, 0, h, w, seed, id[i], id[i / group * group], epoch});
-  }
-  for (const int position : mix_positions) assign_partners(calls, slots, batch, position, seed, epoch, id, group);
+  for (int start = 0; start < batch.size; start += ROWS_AT_A_TIME)
+    sample_rows(batch, spec.data(), transforms, start, min_of(ROWS_AT_A_TIME, batch.size - start));
+  for (const int position : mix_positions) assign_partners(batch, position);
 }
 
 // Orders the rows so that a mixed row is followed by its partner, whose bytes are then still at hand, and cuts that
