@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from augengine.ops import OPS
-from augengine.sampling import encode_specs
+from augengine.sampling import Draws, encode_specs
 from augengine.transforms import Normalize, Size, Transform
 
 NEVER = 2**31 - 1  # a position that no transform reaches
@@ -136,16 +136,6 @@ def compile_plan(
         )
     table = finish_table(normalize, channels, dtype)
     return Plan(transforms, in_size, out_size, channels, dtype, memory_format, device, backend, pillow13, finish, table)
-
-
-@dataclass(frozen=True, eq=False)
-class Draws:
-    """What the native sampler draws for some transforms: their specs, and where partners are needed."""
-
-    spec: NDArray[np.float64]
-    transforms: int
-    slots: int
-    mix_positions: list[int]
 
 
 @lru_cache(maxsize=256)
