@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from numbers import Integral
 from typing import Any
 
@@ -16,7 +17,7 @@ from augengine.backends import NAMES, backend_name, load_backend
 from augengine.backends.images import Images, check_images
 from augengine.ops import MAX_SIDE, op_coded
 from augengine.plan import Plan, compile_draws, compile_plan
-from augengine.sampling import MAX_TRANSFORMS, Program, draw_program, parse_json
+from augengine.sampling import MAX_TRANSFORMS, Draws, Program, draw_program, parse_json
 from augengine.transforms import Normalize, Size, Transform, from_config, to_config
 
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.uint8)}
@@ -197,22 +198,21 @@ class Pipeline:
             raise ValueError(f"pipeline: {error}") from error
 
     def _draw(self, ids: NDArray[np.int64], epoch: int, sizes: NDArray[np.int32]) -> Program:
-        if not isinstance(epoch, Integral) or not 0 <= epoch < 2**32:
+        if not isinstance(epoch, (int, Integral)) or not 0 <= epoch < 2**32:
             raise ValueError(f"epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
-        draws = compile_draws(self.transforms)
-        arguments = (draws.spec, draws.transforms, draws.slots, draws.mix_positions)
-        return draw_program(*arguments, self.seed, int(epoch), ids, sizes, self.mix_group)
+        return draw_program(self._draws, self.seed, int(epoch), ids, sizes, self.mix_group)
 
     def _run(
         self, images: Images, program: Program, targets: Tensor | None, masks: Masks | None, boxes: Boxes | None
     ) -> Any:
-        if self._mixes and (masks is not None or boxes is not None):
+        mixes = bool(self._draws.mix_positions)
+        if mixes and (masks is not None or boxes is not None):
             raise ValueError(
                 "masks, boxes: this pipeline mixes samples, which they can't follow; use one that does not"
             )
         if isinstance(targets, Tensor) and targets.ndim and len(targets) != len(program):
             raise ValueError(f"targets: got shape {tuple(targets.shape)}; the batch has {len(program)} images")
-        softens = targets is not None and (self._mixes or self.label_smoothing > 0)
+        softens = targets is not None and (mixes or self.label_smoothing > 0)
         soft = soft_targets(targets, self.num_classes, self.label_smoothing) if softens else None
         name = backend_name(self.backend, images.device)
         out_size = program.out_size()
@@ -232,15 +232,16 @@ class Pipeline:
         layout = self.memory_format
         return compile_plan(self.transforms, in_size, out_size, channels, self.dtype, layout, device, backend, pillow13)
 
-    @property
-    def _mixes(self) -> bool:
-        return any(t.stage == "mix" for t in self.transforms)
+    @cached_property
+    def _draws(self) -> Draws:
+        return compile_draws(self.transforms)
+
+    def __getstate__(self) -> dict[str, object]:  # without what is compiled: another version's may differ
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 def mix_targets(program: Program, soft: Tensor, out_size: Size) -> Tensor:
     """Soft targets (B, K) mixed as the images are, in float32: each row's own times its weight, plus its partners'."""
-    if not program.mixes:
-        return soft
     sources, weights = program.mixed_rows(out_size)
     used = np.flatnonzero(weights.any(0))
     parts = (torch.from_numpy(weights[:, k : k + 1].astype(np.float32)).to(soft.device) for k in used)
@@ -328,13 +329,13 @@ def _check_order(transforms: tuple[Transform, ...], dtype: torch.dtype) -> None:
 
 def _check_ids(sample_ids: Sequence[int] | Tensor | None, count: int | None) -> NDArray[np.int64]:
     if sample_ids is None and count is not None:
-        base = int(torch.randint(2**62, ()))
-        return base + np.arange(count, dtype=np.int64)
-    ids = np.ascontiguousarray(sample_ids.cpu() if isinstance(sample_ids, Tensor) else sample_ids)
-    whole = ids.size == 0 or (ids.dtype.kind in "iu" and not (ids > np.uint64(2**63 - 1)).any())
-    if np.ndim(sample_ids) != 1 or not whole or (count is not None and len(ids) != count):  # type: ignore[arg-type]
+        base = torch.randint(2**62, ()).item()
+        return np.arange(base, base + count, dtype=np.int64)
+    ids = np.asarray(sample_ids.cpu() if isinstance(sample_ids, Tensor) else sample_ids)
+    whole = ids.dtype.kind == "i" or ids.size == 0 or (ids.dtype.kind == "u" and ids.max() < 2**63)
+    if ids.ndim != 1 or not whole or (count is not None and len(ids) != count):
         expected = "a sequence of whole numbers below 2**63" + (
             "" if count is None else f", one for each of the {count} images"
         )
         raise ValueError(f"sample_ids: got shape {ids.shape} of {ids.dtype}; expected {expected}")
-    return ids.astype(np.int64)
+    return np.ascontiguousarray(ids, np.int64)

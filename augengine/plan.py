@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from augengine.ops import OPS
-from augengine.sampling import encode_specs
+from augengine.sampling import Draws, encode_specs
 from augengine.transforms import Normalize, Size, Transform
 
 NEVER = 2**31 - 1  # a position that no transform reaches
@@ -139,16 +139,6 @@ def compile_plan(
     numbers = finish_numbers(normalize, channels, dtype)
     layout, order = memory_format, pillow13
     return Plan(transforms, in_size, out_size, channels, dtype, layout, device, backend, order, finish, *numbers)
-
-
-@dataclass(frozen=True, eq=False)
-class Draws:
-    """What the native sampler draws for some transforms: their specs, and where partners are needed."""
-
-    spec: NDArray[np.float64]
-    transforms: int
-    slots: int
-    mix_positions: list[int]
 
 
 @lru_cache(maxsize=256)

@@ -16,7 +16,6 @@ from augengine.ops import MAX_SIDE, OPS, Op, max_width, op_coded, op_named
 from augengine.ops.header import registry_hash
 
 MAX_TRANSFORMS = 2**14  # positions are half a word of the counter, and groups have positions of their own
-MIX_CODES = [op.code for op in OPS.values() if op.kind == "mix"]
 MOST_SLOTS = 2**24  # of a program that is read: rows times the longest row's calls
 DEEPEST = 64  # levels of nested JSON that are read
 GEOMETRY_CODES = [op.code for op in OPS.values() if op.kind == "geometry"]
@@ -58,6 +57,16 @@ def encode_specs(specs: Sequence[tuple[int, Spec]]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, eq=False)
+class Draws:
+    """What the native sampler draws for some transforms: their specs, and where partners are needed."""
+
+    spec: NDArray[np.float64]
+    transforms: int
+    slots: int
+    mix_positions: list[int]
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """One batch's calls: `program[i]` is row i as (name, parameters) pairs in torchvision's functional vocabulary.
 
@@ -89,11 +98,6 @@ class Program:
     def _calls_of(self, i: int) -> list[tuple[Op, np.void]]:
         return [(op_coded(int(call["op"])), call) for call in self.calls[i] if call["op"] >= 0]
 
-    @property
-    def mixes(self) -> bool:
-        """Whether any row mixes."""
-        return bool(np.isin(self.calls["op"], MIX_CODES).any())
-
     def mixed_rows(self, out_size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """(sources, weights), each (B, 1 + MAX_PATCHES): the rows that each row of a batch of `out_size` is mixed of.
 
@@ -108,13 +112,11 @@ class Program:
         """The (height, width) with which row 0 ends; all rows of a batch end with one size. ValueError for no row."""
         if len(self) == 0:
             raise ValueError("program: has no rows; expected one or more")
-        h, w = self.sizes[0].tolist()
-        return _native.out_size(self.raw()[:1], self.calls.shape[1], h, w)
+        return _native.out_size(self.raw(), self.calls.shape[1], self.sizes)
 
     def raw(self) -> NDArray[np.uint8]:
         """The calls as bytes, (B, slots * CALL.itemsize), for the native code."""
-        calls = np.ascontiguousarray(self.calls)
-        return calls.view(np.uint8).reshape(len(calls), calls.shape[1] * CALL.itemsize)
+        return np.ascontiguousarray(self.calls).view(np.uint8)
 
     def for_masks(self) -> "Program":
         """What of it moves pixels, nearest and with fill 0: the same geometry for a mask. Chains are left out."""
@@ -237,21 +239,13 @@ def _write_call(slot: NDArray[np.void], call: object) -> None:
 
 
 def draw_program(
-    spec: NDArray[np.float64],
-    transforms: int,
-    slots: int,
-    mix_positions: list[int],
-    seed: int,
-    epoch: int,
-    sample_ids: NDArray[np.int64],
-    sizes: NDArray[np.int32],
-    group: int,
+    draws: Draws, seed: int, epoch: int, sample_ids: NDArray[np.int64], sizes: NDArray[np.int32], group: int
 ) -> Program:
     """Draws every row's calls natively; the same arguments give the same program everywhere.
 
-    Partners for the mixes at `mix_positions` are drawn within groups of `group` consecutive rows.
+    Partners for the mixes are drawn within groups of `group` consecutive rows.
     """
-    program = Program(np.empty((len(sample_ids), slots), CALL), sizes)
-    raw = program.raw()
-    _native.sample(spec, transforms, seed, epoch, sample_ids, sizes, raw, slots, group, mix_positions)
+    program = Program(np.empty((len(sample_ids), draws.slots), CALL), sizes)
+    raw, mixes = program.raw(), draws.mix_positions
+    _native.sample(draws.spec, draws.transforms, seed, epoch, sample_ids, sizes, raw, draws.slots, group, mixes)
     return program

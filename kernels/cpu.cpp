@@ -88,15 +88,12 @@ typedef nb::ndarray<uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> CallByt
 void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids, Sizes sizes, CallBytes out, int slots,
             int group, const std::vector<int>& mix_positions) {
   using namespace ae::baseline;
-  Call* calls = (Call*)out.data();
-  const int batch = (int)ids.shape(0);
+  const Samples batch = {(Call*)out.data(), slots, (int)ids.shape(0), group, (const u64*)ids.data(), sizes.data(),
+                       seed, epoch};
   nb::gil_scoped_release unlocked;
-  const u64* id = (const u64*)ids.data();
-  for (int i = 0; i < batch; i++) {
-    const int h = sizes.data()[2 * i], w = sizes.data()[2 * i + 1];
-    sample_row(spec.data(), transforms, {calls + (size_t)i * slots, 0, h, w, seed, id[i], id[i / group * group], epoch});
-  }
-  for (const int position : mix_positions) assign_partners(calls, slots, batch, position, seed, epoch, id, group);
+  for (int start = 0; start < batch.size; start += ROWS_AT_A_TIME)
+    sample_rows(batch, spec.data(), transforms, start, min_of(ROWS_AT_A_TIME, batch.size - start));
+  for (const int position : mix_positions) assign_partners(batch, position);
 }
 
 // Of one call of `run`, kept from call to call.
@@ -226,8 +223,9 @@ void run(SourceTable sources, CallBytes calls, int slots, int channels, int fini
   if (out_of_memory) throw std::bad_alloc();
 }
 
-// The (height, width) with which a row of calls leaves an image of h x w.
-nb::tuple out_size(CallBytes calls, int slots, int h, int w) {
+// The (height, width) with which the first row of calls leaves its image.
+nb::tuple out_size(CallBytes calls, int slots, Sizes sizes) {
+  int h = sizes.data()[0], w = sizes.data()[1];
   for (int i = 0; i < slots; i++) {
     const Call& call = ((const Call*)calls.data())[i];
     const ae::baseline::Geometry g = ae::baseline::geometry_of(call, h, w);
@@ -324,9 +322,14 @@ nb::tuple lower(SourceTable sources, CallBytes calls, int slots, int channels, i
   return nb::make_tuple(head, lowered->size, nb::make_tuple(lowered->zeros, lowered->zeros_end), launches);
 }
 
-// A flat uint8 tensor whose memory is reused once it and all its views are gone.
-nb::ndarray<nb::pytorch, uint8_t, nb::ndim<1>, nb::device::cpu> take_output(size_t bytes) {
-  ae::Buffer* held = new ae::Buffer(ae::outputs().take(bytes));
+typedef nb::ndarray<nb::pytorch, nb::ndim<4>, nb::device::cpu> Output;
+
+// A (b, c, h, w) tensor whose memory is reused once it and all its views are gone.
+Output take_output(size_t b, size_t c, size_t h, size_t w, int dtype, bool channels_last) {
+  static const nb::dlpack::dtype types[] = {nb::dtype<uint8_t>(), nb::dtype<float>(),
+                                            {(uint8_t)nb::dlpack::dtype_code::Float, 16, 1},
+                                            {(uint8_t)nb::dlpack::dtype_code::Bfloat, 16, 1}};
+  ae::Buffer* held = new ae::Buffer(ae::outputs().take(b * c * h * w * types[dtype].bits / 8));
   if (!held->data) {
     delete held;
     throw std::bad_alloc();
@@ -335,7 +338,8 @@ nb::ndarray<nb::pytorch, uint8_t, nb::ndim<1>, nb::device::cpu> take_output(size
     ae::outputs().give(*(ae::Buffer*)p);
     delete (ae::Buffer*)p;
   });
-  return nb::ndarray<nb::pytorch, uint8_t, nb::ndim<1>, nb::device::cpu>(held->data, {bytes}, owner);
+  const int64_t x = channels_last ? c : 1, y = w * x, of_channel = channels_last ? 1 : h * w;
+  return Output(held->data, {b, c, h, w}, owner, {(int64_t)(c * h * w), of_channel, y, x}, types[dtype]);
 }
 
 std::vector<std::string> isa_names() {
@@ -363,7 +367,7 @@ NB_MODULE(_native, m) {
   m.def("lower", &lower, nb::arg("sources"), nb::arg("calls"), nb::arg("slots"), nb::arg("channels"),
         nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("dtype"), nb::arg("out_h"),
         nb::arg("out_w"), nb::arg("strides"));
-  m.def("out_size", &out_size, nb::arg("calls"), nb::arg("slots"), nb::arg("h"), nb::arg("w"));
+  m.def("out_size", &out_size, nb::arg("calls"), nb::arg("slots"), nb::arg("sizes"));
   m.def("mix_weights", &mix_weights, nb::arg("calls"), nb::arg("slots"), nb::arg("out_h"), nb::arg("out_w"),
         nb::arg("sources"), nb::arg("weights"));
   m.def("move_boxes", &move_boxes, nb::arg("calls"), nb::arg("slots"), nb::arg("sizes"), nb::arg("rows"),
@@ -371,7 +375,8 @@ NB_MODULE(_native, m) {
   m.def("perspective", &perspective, nb::arg("startpoints"), nb::arg("endpoints"));
   m.attr("MAX_PATCHES") = (int)ae::baseline::MAX_PATCHES;
   m.attr("ENTRY_ARGS") = (int)ae::baseline::ENTRY_ARGS;
-  m.def("take_output", &take_output, nb::arg("bytes"));
+  m.def("take_output", &take_output, nb::arg("b"), nb::arg("c"), nb::arg("h"), nb::arg("w"), nb::arg("dtype"),
+        nb::arg("channels_last"));
   m.def("isas", &isa_names, "Instruction sets that this machine and this build have, the best last.");
   m.def("isa", [] { return std::string(chosen_isa().name); });
   m.def("set_isa", &choose_isa, nb::arg("name"));

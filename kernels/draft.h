@@ -1,25 +1,30 @@
 // A row while it is drawn, and the distributions that samplers draw from. Host only; everything in double.
 #pragma once
 #include <stdlib.h>
+#include <string.h>
 
 #include "geometry_ops.h"
 #include "philox.h"
 
 namespace ae { namespace AE_ISA {
 
-// One sample's row while it is drawn.
+// One sample's row while it is drawn. Calls not made yet are nothing, with arguments of 0.
 struct Draft {
   Call* next;
-  int position, h, w;  // h, w: the size of the image at this point of the pipeline
-  u64 seed, id, group_id;
-  u32 epoch;
+  u64 id;
+  int h, w, position;  // h, w: the size of the image at this point of the pipeline
 
   Call& add(int op) {
     Call& call = *next++;
     call.op = op;
     call.position = position;
-    for (double& a : call.args) a = 0.0;
     return call;
+  }
+
+  void take_back() {
+    *--next = {};
+    next->op = -1;
+    next->position = position;
   }
 };
 
@@ -32,7 +37,7 @@ inline void shuffle(Stream& s, int* order, int n) {
   }
 }
 
-inline bool passes(Stream& s, double p) { return p >= 1.0 || uniform(s) < p; }
+inline bool passes(Stream& s, double p) { return (p >= 1.0 ? 0.0 : uniform(s)) < p; }
 
 inline double round_even(double v) { return nearbyint(v); }
 

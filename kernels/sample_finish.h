@@ -7,12 +7,13 @@ namespace ae { namespace AE_ISA {
 
 enum EraseFill : int { ERASE_CONSTANT, ERASE_CHANNELS, ERASE_PIXELS };
 
-// p, scale lo, hi, ratio lo, hi, ratio uniform, fill (EraseFill), value * 3: ten tries; none fits: nothing
+// p, scale lo, hi, ratio lo, hi (unless `ratio uniform`, their logarithms), ratio uniform, fill (EraseFill), value * 3:
+// ten tries; none fits: nothing
 inline void sample_erase(const double* v, Stream& s, Draft& d) {
   if (!passes(s, v[0])) return;
   for (int attempt = 0; attempt < 10; attempt++) {
     const double area = (double)d.h * d.w * uniform(s, v[1], v[2]);
-    const double ratio = v[5] != 0.0 ? uniform(s, v[3], v[4]) : exp(uniform(s, log(v[3]), log(v[4])));
+    const double drawn = uniform(s, v[3], v[4]), ratio = v[5] != 0.0 ? drawn : exp(drawn);
     const double h = round_even(sqrt(area * ratio)), w = round_even(sqrt(area / ratio));
     if (!(h < d.h && w < d.w)) continue;
     const int fill = (int)v[6];

@@ -10,7 +10,13 @@ namespace ae { namespace AE_ISA {
 // p, op, changes size, n, (lo, hi) * n: with probability p the op, each argument uniform in [lo, hi]; (nan, nan) is
 // None, and (-inf, inf) the argument before once more
 inline void sample_call(const double* v, Stream& s, Draft& d) {
-  if (!passes(s, v[0])) return;
+  const int passed = passes(s, v[0]);
+  if (v[3] == 0.0 && v[2] == 0.0) {  // no branch on the draw: a wrong guess costs as much as all the rest
+    d.add(((int)v[1] + 1) * passed - 1);
+    d.next -= 1 - passed;
+    return;
+  }
+  if (!passed) return;
   Call& call = d.add((int)v[1]);
   for (int i = 0; i < (int)v[3]; i++) {
     const double lo = v[4 + 2 * i], hi = v[5 + 2 * i];
@@ -37,11 +43,12 @@ inline void add_resized_crop(Draft& d, int top, int left, int h, int w, const do
   d.w = (int)size_and_interpolation[1];
 }
 
-// out h, out w, interpolation, scale lo, hi, ratio lo, hi: torchvision's ten tries, then the central fallback
+// out h, out w, interpolation, scale lo, hi, ratio lo, hi, their logarithms: torchvision's ten tries, then the central
+// fallback
 inline void sample_resized_crop(const double* v, Stream& s, Draft& d) {
   for (int attempt = 0; attempt < 10; attempt++) {
     const double target = (double)d.h * d.w * uniform(s, v[3], v[4]);
-    const double ratio = exp(uniform(s, log(v[5]), log(v[6])));
+    const double ratio = exp(uniform(s, v[7], v[8]));
     const double w = round_even(sqrt(target * ratio)), h = round_even(sqrt(target / ratio));
     if (w > 0 && w <= d.w && h > 0 && h <= d.h) {
       const int top = below(s, d.h - (int)h + 1), left = below(s, d.w - (int)w + 1);
@@ -192,7 +199,7 @@ inline void sample_perspective(const double* v, Stream& s, Draft& d) {
   }
   Call& call = d.add(OP_perspective);
   if (!perspective_coefficients(from, to, call.args)) {  // in tiny images: there is no such map
-    d.next--;
+    d.take_back();
     return;
   }
   for (int i = 0; i < 4; i++) call.args[8 + i] = v[2 + i];

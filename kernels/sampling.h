@@ -73,14 +73,45 @@ inline const double* behind_transform(const double* v) { return v + HEAD + (int)
 // positions of their own, so that no sample's draws are touched.
 enum : int { GROUP_DRAWS = 0x4000, GROUP_PARTNERS = 0x8000 };
 
-inline void sample_row(const double* spec, int n_transforms, Draft d) {
+struct Samples {
+  Call* calls;
+  int slots, size, group;
+  const u64* ids;
+  const int* sizes;  // (h, w) * size
+  u64 seed;
+  u32 epoch;
+};
+
+// Rows are drawn a few at a time, transform by transform: the first blocks of their streams depend on nothing drawn
+// before, so that the machine computes them side by side.
+enum : int { ROWS_AT_A_TIME = 32 };
+
+inline void sample_rows(const Samples& b, const double* spec, int n_transforms, int start, int count) {
+  Draft drafts[ROWS_AT_A_TIME];
+  Stream streams[ROWS_AT_A_TIME];
+  Call* const calls = b.calls + (size_t)start * b.slots;
+  memset((void*)calls, 0, sizeof(Call) * count * b.slots);
+  for (int i = 0; i < count; i++)
+    drafts[i] = {calls + (size_t)i * b.slots, b.ids[start + i], b.sizes[2 * (start + i)], b.sizes[2 * (start + i) + 1], 0};
   for (int t = 0; t < n_transforms; t++, spec = behind_transform(spec)) {
-    d.position = (int)spec[HEAD_POSITION];
-    Stream s = spec[HEAD_PER_GROUP] != 0.0 ? stream_of(d.seed, d.epoch, d.group_id, d.position + GROUP_DRAWS)
-                                           : stream_of(d.seed, d.epoch, d.id, d.position);
-    Call* const end = d.next + (int)spec[HEAD_SLOTS];
-    sample_one((int)spec[HEAD_SAMPLER], spec + HEAD, s, d);
-    while (d.next < end) d.add(-1);
+    const int position = (int)spec[HEAD_POSITION], slots = (int)spec[HEAD_SLOTS];
+    const bool per_group = spec[HEAD_PER_GROUP] != 0.0;
+    for (int i = 0; i < count; i++) {
+      const u64 id = per_group ? b.ids[(start + i) / b.group * b.group] : drafts[i].id;
+      streams[i] = stream_of(b.seed, b.epoch, id, per_group ? position + GROUP_DRAWS : position);
+      philox(streams[i]);
+      for (int k = 0; k < slots; k++) {
+        drafts[i].next[k].op = -1;
+        drafts[i].next[k].position = position;
+      }
+    }
+    for (int i = 0; i < count; i++) {
+      Draft& d = drafts[i];
+      Call* const end = d.next + slots;
+      d.position = position;
+      sample_one((int)spec[HEAD_SAMPLER], spec + HEAD, streams[i], d);
+      d.next = end;
+    }
   }
 }
 
@@ -88,16 +119,15 @@ inline bool is_mix_op(int op) { return op >= 0 && PARTNERS[op] > 0; }
 
 // Partners for the mixes of one position: inside each group of consecutive rows, a keyed random cycle through all its
 // rows; a row's partners are those that follow it there. Alone in its group, a sample stays as it is.
-inline void assign_partners(Call* calls, int slots, int batch, int position, u64 seed, u32 epoch, const u64* ids,
-                            int group) {
-  int* order = (int*)malloc(sizeof(int) * group);
-  for (int start = 0; start < batch; start += group) {
-    const int n = min_of(group, batch - start);
-    Stream s = stream_of(seed, epoch, ids[start], position + GROUP_PARTNERS);
+inline void assign_partners(const Samples& b, int position) {
+  int* order = (int*)malloc(sizeof(int) * b.group);
+  for (int start = 0; start < b.size; start += b.group) {
+    const int n = min_of(b.group, b.size - start);
+    Stream s = stream_of(b.seed, b.epoch, b.ids[start], position + GROUP_PARTNERS);
     shuffle(s, order, n);
     for (int i = 0; i < n; i++) {
-      Call* row = calls + (size_t)(start + order[i]) * slots;
-      for (int k = 0; k < slots; k++) {
+      Call* row = b.calls + (size_t)(start + order[i]) * b.slots;
+      for (int k = 0; k < b.slots; k++) {
         if (!is_mix_op(row[k].op) || row[k].position != position) continue;
         for (int p = 0; p < PARTNERS[row[k].op]; p++) row[k].args[p] = start + order[(i + 1 + p) % n];
         if (n == 1) row[k].op = -1;

@@ -50,7 +50,7 @@ def sample_jitter(v, s, size):
 
 
 def sample_resized_crop(v, s, size):
-    out_h, out_w, interpolation, scale_low, scale_high, ratio_low, ratio_high = v
+    out_h, out_w, interpolation, scale_low, scale_high, ratio_low, ratio_high, *_ = v
     height, width = size
 
     def done(top, left, h, w):
@@ -156,7 +156,7 @@ def sample_erase(v, s, size):
     scale, ratio_range, uniform_aspect, fill, value = v[0:2], v[2:4], v[4], int(v[5]), v[6:9]
     for _ in range(10):
         area = size[0] * size[1] * s.uniform(*scale)
-        ratio = s.uniform(*ratio_range) if uniform_aspect else math.exp(s.uniform(*map(math.log, ratio_range)))
+        ratio = s.uniform(*ratio_range) if uniform_aspect else math.exp(s.uniform(*ratio_range))  # of logarithms
         h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if h < size[0] and w < size[1]:
             box = [s.below(size[0] - h + 1), s.below(size[1] - w + 1), h, w]

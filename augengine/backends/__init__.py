@@ -1,5 +1,6 @@
 """Backends run a program: `cpu` (the compiled extension) and `cuda` (the same kernels, compiled by NVRTC)."""
 
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -17,16 +18,18 @@ class Backend(Protocol):
     def run(self, plan: Plan, program: Program, images: Images) -> torch.Tensor: ...
 
 
+@cache
 def backend_name(requested: str, device: torch.device) -> str:
     """The backend that serves tensors on `device`; raises ValueError where the requested one does not."""
-    fitting = {"cpu": "cpu", "cuda": "cuda"}.get(device.type)
-    if fitting is None:
+    fitting = device.type
+    if fitting not in NAMES:
         raise ValueError(f"images on device {device}: no backend runs there; move them to the CPU or to CUDA")
     if requested not in ("auto", fitting):
         raise ValueError(f"backend {requested!r} does not take images on {device}; use backend='auto'")
     return fitting
 
 
+@cache
 def load_backend(name: str) -> Backend:
     """The backend of that name; imported at first use, because `cuda` needs cuda-core."""
     if name == "cpu":

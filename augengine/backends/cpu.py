@@ -16,7 +16,8 @@ class CpuBackend:
     def run(self, plan: Plan, program: Program, images: Images) -> torch.Tensor:
         """See `Backend.run`."""
         h, w = plan.out_size
-        out = empty_batch((len(images), plan.channels, h, w), plan.dtype, plan.memory_format)
+        dtype, channels_last = DTYPES[plan.dtype], plan.memory_format == torch.channels_last
+        out = _native.take_output(len(images), plan.channels, h, w, dtype, channels_last)
         _native.run(
             images.table,
             program.raw(),
@@ -27,21 +28,10 @@ class CpuBackend:
             plan.table,
             plan.mean_std,
             out.data_ptr(),
-            DTYPES[plan.dtype],
+            dtype,
             h,
             w,
             list(out.stride()),
             torch.get_num_threads(),
         )
         return out
-
-
-def empty_batch(
-    shape: tuple[int, int, int, int], dtype: torch.dtype, memory_format: torch.memory_format
-) -> torch.Tensor:
-    """An uninitialised (B, C, H, W) tensor in memory that earlier batches have left, where there is some."""
-    b, c, h, w = shape
-    flat = _native.take_output(b * c * h * w * dtype.itemsize).view(dtype)
-    if memory_format == torch.channels_last:
-        return flat.view(b, h, w, c).permute(0, 3, 1, 2)
-    return flat.view(shape)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,23 +10,24 @@ from numpy.typing import NDArray
 
 from augengine.ops import MAX_SIDE
 
+BYTE, DENSE = torch.uint8, torch.strided
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """`table` is (B, 6) int64: pointer, h, w, and the c, y, x strides in bytes; `held` keeps the memory alive."""
+    """`table` is (B, 6) int64: pointer, h, w, and the c, y, x strides in bytes; `held` keeps the memory alive.
+
+    `sizes` are the (B, 2) heights and widths.
+    """
 
     table: NDArray[np.int64]
+    sizes: NDArray[np.int32]
     channels: int
     device: torch.device
     held: object
 
     def __len__(self) -> int:
         return len(self.table)
-
-    @property
-    def sizes(self) -> NDArray[np.int32]:
-        """(B, 2) heights and widths."""
-        return np.ascontiguousarray(self.table[:, 1:3].astype(np.int32))
 
 
 def check_images(images: object) -> Images:
@@ -39,56 +41,73 @@ def check_images(images: object) -> Images:
     )
 
 
-def _check_dtype(image: torch.Tensor, name: str) -> None:
-    if image.dtype != torch.uint8:
-        raise TypeError(f"{name}: got dtype {image.dtype}; expected torch.uint8, values 0 to 255")
-    if image.layout != torch.strided:
-        raise TypeError(f"{name}: got layout {image.layout}; expected a dense tensor")
+def _bad_dtype(image: torch.Tensor, name: str) -> TypeError:
+    if image.dtype is not BYTE:
+        return TypeError(f"{name}: got dtype {image.dtype}; expected torch.uint8, values 0 to 255")
+    return TypeError(f"{name}: got layout {image.layout}; expected a dense tensor")
 
 
-def _check_shape(channels: int, h: int, w: int, name: str, shape: torch.Size) -> None:
+def _bad_shape(image: torch.Tensor, channels: int, name: str) -> ValueError:
     if channels not in (1, 3):
-        raise ValueError(f"{name}: got shape {tuple(shape)}; expected 1 or 3 channels, as (C, H, W)")
-    if not (0 < h <= MAX_SIDE and 0 < w <= MAX_SIDE):
-        raise ValueError(f"{name}: got shape {tuple(shape)}; expected sides of 1 to {MAX_SIDE} pixels")
+        return ValueError(f"{name}: got shape {tuple(image.shape)}; expected 1 or 3 channels, as (C, H, W)")
+    return ValueError(f"{name}: got shape {tuple(image.shape)}; expected sides of 1 to {MAX_SIDE} pixels")
 
 
 def _dense(images: torch.Tensor) -> Images:
-    _check_dtype(images, "images")
-    if images.ndim != 4:
-        hint = "; for one image use images[None]" if images.ndim == 3 else ""
-        raise ValueError(f"images: got shape {tuple(images.shape)}; expected (B, C, H, W){hint}")
-    count, channels, h, w = images.shape
+    if images.dtype is not BYTE or images.layout is not DENSE:
+        raise _bad_dtype(images, "images")
+    shape = images.shape
+    if len(shape) != 4:
+        hint = "; for one image use images[None]" if len(shape) == 3 else ""
+        raise ValueError(f"images: got shape {tuple(shape)}; expected (B, C, H, W){hint}")
+    count, channels, h, w = shape
     if count == 0:
-        raise ValueError(f"images: got shape {tuple(images.shape)}, an empty batch; expected at least one image")
-    _check_shape(channels, h, w, "images", images.shape)
+        raise ValueError(f"images: got shape {tuple(shape)}, an empty batch; expected at least one image")
+    if channels not in (1, 3) or not (0 < h <= MAX_SIDE and 0 < w <= MAX_SIDE):
+        raise _bad_shape(images, channels, "images")
+    offsets, sizes = _layout(count, h, w, images.stride())
+    table = offsets.copy()
+    pointers = table[:, 0]
+    pointers += images.data_ptr()
+    return Images(table, sizes, channels, images.device, images)
+
+
+@lru_cache(maxsize=16)
+def _layout(count: int, h: int, w: int, strides: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The `table` of a dense batch that starts at address 0, and its `sizes`; read-only."""
+    step, *inner = strides
     table = np.empty((count, 6), np.int64)
-    step, *strides = images.stride()
-    table[:, 0] = images.data_ptr() + np.arange(count, dtype=np.int64) * step
-    table[:, 1:] = (h, w, *strides)
-    return Images(table, channels, images.device, images)
+    table[:, 0] = np.arange(count, dtype=np.int64) * step
+    table[:, 1:] = (h, w, *inner)
+    sizes = table[:, 1:3].astype(np.int32, order="C")
+    table.flags.writeable = sizes.flags.writeable = False
+    return table, sizes
 
 
 def _listed(images: Sequence[object]) -> Images:
     if not images:
         raise ValueError("images: got an empty list; expected at least one (C, H, W) tensor")
-    rows = []
-    for i, image in enumerate(images):
-        name = f"images[{i}]"
+    held = list(images)
+    words: list[int] = []
+    for i, image in enumerate(held):
         if not isinstance(image, torch.Tensor):
-            raise TypeError(f"{name}: got {type(image).__name__}; expected a uint8 tensor (C, H, W)")
-        _check_dtype(image, name)
+            raise TypeError(f"images[{i}]: got {type(image).__name__}; expected a uint8 tensor (C, H, W)")
+        if image.dtype is not BYTE or image.layout is not DENSE:
+            raise _bad_dtype(image, f"images[{i}]")
         if image.ndim != 3:
-            raise ValueError(f"{name}: got shape {tuple(image.shape)}; expected (C, H, W)")
+            raise ValueError(f"images[{i}]: got shape {tuple(image.shape)}; expected (C, H, W)")
         channels, h, w = image.shape
-        _check_shape(channels, h, w, name, image.shape)
-        rows.append((image.data_ptr(), h, w, *image.stride()))
-    tensors = [image for image in images if isinstance(image, torch.Tensor)]
-    first = tensors[0]
-    for i, tensor in enumerate(tensors):
-        if tensor.shape[0] != first.shape[0] or tensor.device != first.device:
+        if (channels != 3 and channels != 1) or not (0 < h <= MAX_SIDE and 0 < w <= MAX_SIDE):
+            raise _bad_shape(image, channels, f"images[{i}]")
+        device = image.device
+        if i == 0:
+            first = channels, device
+        elif channels != first[0] or device != first[1]:
             raise ValueError(
-                f"images[{i}]: has {tensor.shape[0]} channel(s) on {tensor.device}, "
-                f"images[0] {first.shape[0]} on {first.device}; a batch needs one channel count and device"
+                f"images[{i}]: has {channels} channel(s) on {device}, images[0] {first[0]} on {first[1]}; "
+                "a batch needs one channel count and device"
             )
-    return Images(np.array(rows, np.int64), first.shape[0], first.device, tensors)
+        of_channel, of_row, of_pixel = image.stride()
+        words += (image.data_ptr(), h, w, of_channel, of_row, of_pixel)
+    table = np.fromiter(words, np.int64, len(words)).reshape(-1, 6)
+    return Images(table, table[:, 1:3].astype(np.int32, order="C"), *first, held)

@@ -1,5 +1,6 @@
 """Transforms that change the size: crops, resizing, padding."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ class RandomResizedCrop(Transform):
 
     def spec(self) -> Spec:
         filter_code = INTERPOLATIONS.index(self.interpolation)
-        values = (*self.size, filter_code, *self.scale, *self.ratio)  # type: ignore[misc]
+        values = (*self.size, filter_code, *self.scale, *self.ratio, *map(math.log, self.ratio))  # type: ignore[misc]
         return Spec("resized_crop", values, ("resized_crop",))
 
     def out_size(self, size: Size) -> Size:

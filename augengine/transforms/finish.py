@@ -1,5 +1,6 @@
 """Normalize, and the erasing that may stand behind it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -86,7 +87,8 @@ class RandomErasing(Transform):
     def spec(self) -> Spec:
         fill, value = (self.value, (0.0,) * 3) if isinstance(self.value, str) else ("constant", self.value)
         choices = (ASPECTS.index(self.aspect), FILLS.index(fill))
-        values = (self.p, *self.scale, *self.ratio, *choices, *value)  # type: ignore[misc]
+        ratio = self.ratio if self.aspect == "uniform" else map(math.log, self.ratio)
+        values = (self.p, *self.scale, *ratio, *choices, *value)  # type: ignore[misc]
         return Spec("erase", values, ("erase_noise" if fill == "random" else "erase",))
 
 
