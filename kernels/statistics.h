@@ -8,27 +8,50 @@
 namespace ae { namespace AE_ISA { namespace {
 
 struct StatsStorage {
-  u32 histogram[256], below[256];
+  alignas(64) u32 histogram[256], below[256];
   Stats stats;
 };
 
-void finish_stats(StatsStorage& s) {
-  Stats& t = s.stats;
-  t = {s.histogram, s.below, 0, 255, 0, 0};
-  while (t.lo < 255 && !s.histogram[t.lo]) t.lo++;
-  while (t.hi > 0 && !s.histogram[t.hi]) t.hi--;
-  for (int v = 0; v < 256; v++) {
-    s.below[v] = t.count;
-    t.count += s.histogram[v];
+// below[v] and, in `count`, all.
+u32 count_below(const u32* histogram, u32* below) {
+  u32 count = 0;
+#ifdef AE_VBMI
+  __m512i before = _mm512_setzero_si512();  // the count of all values under these 16, in each lane
+  for (int v = 0; v < 256; v += 16) {
+    const __m512i own = _mm512_loadu_si512(histogram + v), none = _mm512_setzero_si512();
+    __m512i sums = _mm512_add_epi32(own, _mm512_alignr_epi32(own, none, 15));
+    sums = _mm512_add_epi32(sums, _mm512_alignr_epi32(sums, none, 14));
+    sums = _mm512_add_epi32(sums, _mm512_alignr_epi32(sums, none, 12));
+    sums = _mm512_add_epi32(sums, _mm512_alignr_epi32(sums, none, 8));
+    _mm512_storeu_si512(below + v, _mm512_add_epi32(before, _mm512_sub_epi32(sums, own)));
+    before = _mm512_add_epi32(before, _mm512_permutexvar_epi32(_mm512_set1_epi32(15), sums));
   }
-  for (int v = 0; v < 256; v++) t.sum += (u64)s.histogram[v] * v;
+  count = (u32)_mm_cvtsi128_si32(_mm512_castsi512_si128(before));
+#else
+  for (int v = 0; v < 256; v++) {
+    below[v] = count;
+    count += histogram[v];
+  }
+#endif
+  return count;
+}
+
+void finish_stats(StatsStorage& s) {
+  const u32 count = count_below(s.histogram, s.below);
+  int lo = 0, hi = 0;  // loops without branches, for the vectors: lo values have nothing up to them, hi not yet all
+  u64 below = 0;
+  for (int v = 0; v < 256; v++) {
+    lo += s.below[v] + s.histogram[v] == 0;
+    hi += s.below[v] + s.histogram[v] < count;
+    below += s.below[v];
+  }
+  s.stats = {s.histogram, s.below, lo, hi, count, 255 * (u64)count - below};
 }
 
 // Eight tables, because neighbouring pixels are often equal and one counter would wait for itself; of 16 bits, so that
 // they stay in the first cache. A run has at most 65,535 pixels.
 void count_run(const u8* src, int n, u32* histogram) {
-  alignas(64) u16 part[8][256];
-  memset(part, 0, sizeof part);
+  alignas(64) u16 part[8][256] = {};
   int x = 0;
   for (; x + 8 <= n; x += 8) {
     u64 eight;
@@ -37,8 +60,8 @@ void count_run(const u8* src, int n, u32* histogram) {
   }
   for (; x < n; x++) part[0][src[x]]++;
   for (int v = 0; v < 256; v++) {
-    u32 sum = 0;
-    for (int i = 0; i < 8; i++) sum += part[i][v];
+    u16 sum = 0;
+    for (int i = 0; i < 8; i++) sum = (u16)(sum + part[i][v]);
     histogram[v] += sum;
   }
 }
