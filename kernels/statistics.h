@@ -49,31 +49,58 @@ void finish_stats(StatsStorage& s) {
 }
 
 // Eight tables, because neighbouring pixels are often equal and one counter would wait for itself; of 16 bits, so that
-// they stay in the first cache. A run has at most 65,535 pixels.
-void count_run(const u8* src, int n, u32* histogram) {
-  alignas(64) u16 part[8][256] = {};
-  int x = 0;
-  for (; x + 8 <= n; x += 8) {
-    u64 eight;
-    memcpy(&eight, src + x, 8);
-    for (int i = 0; i < 8; i++) part[i][(u8)(eight >> (8 * i))]++;
+// they stay in the first cache and are added fast. All together may count 65,535 pixels.
+struct Counters {
+  enum : int { MOST = 65535 };
+  alignas(64) u16 part[8][256];
+
+  void clear() { fill_values(part[0], 8 * 256, (u16)0); }
+
+  void count(const u8* src, int n) {
+    int x = 0;
+    for (; x + 8 <= n; x += 8) {
+      u64 eight;
+      memcpy(&eight, src + x, 8);
+      for (int i = 0; i < 8; i++) part[i][(u8)(eight >> (8 * i))]++;
+    }
+    for (; x < n; x++) part[0][src[x]]++;
   }
-  for (; x < n; x++) part[0][src[x]]++;
-  for (int v = 0; v < 256; v++) {
+  u16 sum(int v) const {
     u16 sum = 0;
     for (int i = 0; i < 8; i++) sum = (u16)(sum + part[i][v]);
-    histogram[v] += sum;
+    return sum;
   }
+};
+
+void count_channel(const Planes& image, int channel, u32* histogram) {
+  Counters counters;
+  counters.clear();
+  memset(histogram, 0, 256 * sizeof(u32));
+  int room = Counters::MOST;
+  const auto empty = [&] { for (int v = 0; v < 256; v++) histogram[v] += counters.sum(v); };
+  each_run(image, image, [&](ptrdiff_t at, ptrdiff_t, int n) {
+    while (n > room) {
+      counters.count(image.p[channel] + at, room);
+      at += room;
+      n -= room;
+      empty();
+      counters.clear();
+      room = Counters::MOST;
+    }
+    counters.count(image.p[channel] + at, n);
+    room -= n;
+  });
+  empty();
 }
 
 void channel_stats(const Canvas& c, int channel, StatsStorage& s) {
-  u32 raw[256] = {};
-  u32* const counts = c.lut_pending ? raw : s.histogram;
-  memset(s.histogram, 0, sizeof s.histogram);
-  each_run(c.image, c.image, [&](ptrdiff_t at, ptrdiff_t, int n) {
-    for (int x = 0; x < n; x += 65528) count_run(c.image.p[channel] + at + x, min_of(65528, n - x), counts);
-  });
-  if (c.lut_pending) for (int v = 0; v < 256; v++) s.histogram[bytes_of(c.lut[channel])[v]] += raw[v];
+  count_channel(c.image, channel, s.histogram);
+  if (c.lut_pending) {
+    u32 raw[256];
+    memcpy(raw, s.histogram, sizeof raw);
+    memset(s.histogram, 0, sizeof s.histogram);
+    for (int v = 0; v < 256; v++) s.histogram[bytes_of(c.lut[channel])[v]] += raw[v];
+  }
   finish_stats(s);
 }
 
