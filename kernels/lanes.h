@@ -31,36 +31,48 @@ enum : int { LANES = 4 };
 
 typedef int Ints __attribute__((vector_size(4 * LANES)));
 typedef float Floats __attribute__((vector_size(4 * LANES)));
-typedef u8 Bytes __attribute__((vector_size(LANES)));
+
+// Four times as many bytes as there are lanes: byte 4 i + k stands in lane i of part k.
+struct Quads {
+  Ints part[4];
+};
 
 AE_FN Floats to_float(Ints v) { return __builtin_convertvector(v, Floats); }
 
-// LANES bytes from or to anywhere. A stored value is 0 to 255.
-AE_FN void load(const u8* from, Ints& v) {
-#if defined(__AVX512BW__)
-  v = (Ints)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)from));
-#elif defined(__AVX2__)
-  v = (Ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)from));
-#else
-  Bytes bytes;
-  memcpy(&bytes, from, LANES);
-  v = __builtin_convertvector(bytes, Ints);
-#endif
+AE_FN Ints load_word(const u8* from) {
+  Ints word;
+  memcpy(&word, from, sizeof word);
+  return word;
+}
+
+AE_FN Ints byte_of(Ints word, int k) { return (word >> (8 * k)) & 255; }
+
+// From or to anywhere. A stored value is 0 to 255.
+AE_FN void load(const u8* from, Quads& v) {
+  const Ints word = load_word(from);
+  for (int k = 0; k < 4; k++) v.part[k] = byte_of(word, k);
 }
 AE_FN void load(const u8* from, int& v) { v = *from; }
 
-AE_FN void store(u8* to, Ints v) {
-#if defined(__AVX512BW__)
-  _mm_storeu_si128((__m128i*)to, _mm512_cvtepi32_epi8((__m512i)v));
-#elif defined(__AVX2__)
-  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
-  _mm_storel_epi64((__m128i*)to, _mm_packus_epi16(words, words));
-#else
-  const Bytes bytes = __builtin_convertvector(v, Bytes);
-  memcpy(to, &bytes, LANES);
-#endif
+AE_FN void store(u8* to, const Quads& v) {
+  const Ints word = v.part[0] | v.part[1] << 8 | v.part[2] << 16 | v.part[3] << 24;
+  memcpy(to, &word, sizeof word);
 }
 AE_FN void store(u8* to, int v) { *to = (u8)v; }
+
+// sum + a weighted sum of each lane's four bytes. No weight and no two neighbouring ones together exceed 127.
+template <int W0, int W1, int W2, int W3>
+AE_FN Ints add_weighted(Ints sum, Ints word) {
+  constexpr int weights = (W0 & 255) | (W1 & 255) << 8 | (W2 & 255) << 16 | (int)((unsigned)W3 << 24);
+#if defined(__AVX512VNNI__)
+  return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)word, _mm512_set1_epi32(weights));
+#elif defined(__AVX2__)
+  const __m256i pairs = _mm256_maddubs_epi16((__m256i)word, _mm256_set1_epi32(weights));
+  return sum + (Ints)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#else
+  return sum + W0 * byte_of(word, 0) + W1 * byte_of(word, 1) + W2 * byte_of(word, 2) + W3 * byte_of(word, 3);
+#endif
+}
 
 AE_FN Ints clip_int(Floats v) {
 #if defined(__AVX512BW__)
@@ -76,16 +88,16 @@ AE_FN Ints clip_int(Floats v) {
 #endif
 }
 
-// Calls visit(x, Int()) for x in [0, n): LANES at a time, the last ones once more where n is no multiple, or one by one
-// where there are fewer. So what is visited must not be read again after it was written.
+// Calls visit(x, Int()) for x in [0, n): a Quads at a time, the last ones once more where n is no multiple, or one by
+// one where there are fewer. So what is visited must not be read again after it was written.
 template <class Visit>
 AE_FN void each_lane(int n, Visit visit) {
-  if (n < LANES) {
+  enum : int { STEP = sizeof(Ints) };
+  if (n < STEP) {
     for (int x = 0; x < n; x++) visit(x, int());
     return;
   }
-  for (int x = 0; x + LANES <= n; x += LANES) visit(x, Ints());
-  if (n % LANES) visit(n - LANES, Ints());
+  for (int x = 0; x < n; x += STEP) visit(min_of(x, n - STEP), Quads());
 }
 
 }}  // namespace

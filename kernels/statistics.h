@@ -124,16 +124,17 @@ void luma_stats(const Canvas& c, int channels, StatsStorage& s) {
   s.stats = {s.histogram, s.below, 0, 0, (u32)in.h * (u32)in.w, 0};
   each_run(in, in, [&](ptrdiff_t at, ptrdiff_t, int n) {
     const u8 *r = in.p[0] + at, *g = in.p[1] + at, *b = in.p[2] + at;
+    enum : int { STEP = sizeof(Ints) };
     int x = 0;
-    while (x + LANES <= n) {
+    while (x + STEP <= n) {
       Ints sums = {};
-      const int end = min_of(n - LANES, x + (1 << 20));  // a lane's sum stays under 2^31
-      for (; x <= end; x += LANES) {
-        Ints v[3];
+      const int end = min_of(n - STEP, x + (1 << 20));  // a lane's sum stays under 2^31
+      for (; x <= end; x += STEP) {
+        Quads v[3];
         load(r + x, v[0]);
         load(g + x, v[1]);
         load(b + x, v[2]);
-        sums += luma(v[0], v[1], v[2]);
+        for (int k = 0; k < 4; k++) sums += luma(v[0].part[k], v[1].part[k], v[2].part[k]);
       }
       for (int i = 0; i < LANES; i++) s.stats.sum += (u32)sums[i];
     }
