@@ -47,7 +47,11 @@ AE_FN Ints load_word(const u8* from) {
 
 AE_FN Ints byte_of(Ints word, int k) { return (word >> (8 * k)) & 255; }
 
-// From or to anywhere. A stored value is 0 to 255.
+#if defined(__AVX2__)
+AE_FN __m128i transposed_4x4() { return _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); }
+#endif
+
+// From or to anywhere. Lanes are clipped to bytes as they are stored; an int must be one already.
 AE_FN void load(const u8* from, Quads& v) {
   const Ints word = load_word(from);
   for (int k = 0; k < 4; k++) v.part[k] = byte_of(word, k);
@@ -55,8 +59,22 @@ AE_FN void load(const u8* from, Quads& v) {
 AE_FN void load(const u8* from, int& v) { v = *from; }
 
 AE_FN void store(u8* to, const Quads& v) {
-  const Ints word = v.part[0] | v.part[1] << 8 | v.part[2] << 16 | v.part[3] << 24;
+#if defined(__AVX512BW__)
+  const __m512i pairs = _mm512_packs_epi32((__m512i)v.part[0], (__m512i)v.part[1]);
+  const __m512i bytes = _mm512_packus_epi16(pairs, _mm512_packs_epi32((__m512i)v.part[2], (__m512i)v.part[3]));
+  _mm512_storeu_si512(to, _mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(transposed_4x4())));
+#elif defined(__AVX2__)
+  const __m256i pairs = _mm256_packs_epi32((__m256i)v.part[0], (__m256i)v.part[1]);
+  const __m256i bytes = _mm256_packus_epi16(pairs, _mm256_packs_epi32((__m256i)v.part[2], (__m256i)v.part[3]));
+  _mm256_storeu_si256((__m256i*)to, _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(transposed_4x4())));
+#else
+  Ints word = {};
+  for (int k = 0; k < 4; k++) {
+    const Ints positive = v.part[k] & ~(v.part[k] >> 31), over = (255 - positive) >> 31;
+    word |= ((positive | over) & 255) << (8 * k);
+  }
   memcpy(to, &word, sizeof word);
+#endif
 }
 AE_FN void store(u8* to, int v) { *to = (u8)v; }
 
@@ -74,19 +92,8 @@ AE_FN Ints add_weighted(Ints sum, Ints word) {
 #endif
 }
 
-AE_FN Ints clip_int(Floats v) {
-#if defined(__AVX512BW__)
-  const __m512 bounded = _mm512_min_ps(_mm512_max_ps((__m512)v, _mm512_setzero_ps()), _mm512_set1_ps(255.0f));
-  return (Ints)_mm512_cvttps_epi32(bounded);
-#elif defined(__AVX2__)
-  const __m256 bounded = _mm256_min_ps(_mm256_max_ps((__m256)v, _mm256_setzero_ps()), _mm256_set1_ps(255.0f));
-  return (Ints)_mm256_cvttps_epi32(bounded);
-#else
-  const Floats low = Floats{} + 0.0f, high = Floats{} + 255.0f;
-  v = v > low ? v : low;
-  return __builtin_convertvector(v < high ? v : high, Ints);
-#endif
-}
+// Lanes are only truncated here, and clipped as they are stored.
+AE_FN Ints clip_int(Floats v) { return __builtin_convertvector(v, Ints); }
 
 // Calls visit(x, Int()) for x in [0, n): a Quads at a time, the last ones once more where n is no multiple, or one by
 // one where there are fewer. So what is visited must not be read again after it was written.
