@@ -10,7 +10,7 @@ template <class Int>
 AE_FN Int adjust_sharpness(const WindowOf<Int>& p, const double* args) {
   if (!p.inside) return p.centre();
   const Int sum = p.template weighted<1, 1, 1, 1, 5, 1, 1, 1, 1>() + 6;
-  return blend<Int>((sum * 5042) >> 16, p.centre(), (float)args[0]);
+  return blend<Int>(high_half(sum, 5042), p.centre(), (float)args[0]);
 }
 
 }}  // namespace

@@ -14,6 +14,7 @@ namespace ae { namespace AE_ISA {
 
 AE_FN float to_float(int v) { return (float)v; }
 AE_FN int clip_int(float v) { return v <= 0.0f ? 0 : v >= 255.0f ? 255 : (int)v; }  // truncates
+AE_FN int high_half(int v, int factor) { return (v * factor) >> 16; }  // both of 15 bits
 
 }}  // namespace
 
@@ -78,17 +79,33 @@ AE_FN void store(u8* to, const Quads& v) {
 }
 AE_FN void store(u8* to, int v) { *to = (u8)v; }
 
-// sum + a weighted sum of each lane's four bytes. No weight and no two neighbouring ones together exceed 127.
-template <int W0, int W1, int W2, int W3>
-AE_FN Ints add_weighted(Ints sum, Ints word) {
-  constexpr int weights = (W0 & 255) | (W1 & 255) << 8 | (W2 & 255) << 16 | (int)((unsigned)W3 << 24);
+// A weighted sum of each lane's four bytes in each of three words; each lane of `weights` holds one word's four, signed.
+// No two neighbouring ones of all three words may exceed 127 together.
+AE_FN Ints weighted_sum(const Ints* word, const int* weights) {
 #if defined(__AVX512VNNI__)
-  return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)word, _mm512_set1_epi32(weights));
+  __m512i sum = _mm512_setzero_si512();
+  for (int j = 0; j < 3; j++) sum = _mm512_dpbusd_epi32(sum, (__m512i)word[j], _mm512_set1_epi32(weights[j]));
+  return (Ints)sum;
 #elif defined(__AVX2__)
-  const __m256i pairs = _mm256_maddubs_epi16((__m256i)word, _mm256_set1_epi32(weights));
-  return sum + (Ints)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  __m256i pairs = _mm256_setzero_si256();
+  for (int j = 0; j < 3; j++)
+    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16((__m256i)word[j], _mm256_set1_epi32(weights[j])));
+  return (Ints)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 #else
-  return sum + W0 * byte_of(word, 0) + W1 * byte_of(word, 1) + W2 * byte_of(word, 2) + W3 * byte_of(word, 3);
+  Ints sum = {};
+  for (int j = 0; j < 3; j++)
+    for (int k = 0; k < 4; k++) sum += (signed char)(weights[j] >> (8 * k)) * byte_of(word[j], k);
+  return sum;
+#endif
+}
+
+AE_FN Ints high_half(Ints v, int factor) {
+#if defined(__AVX512BW__)
+  return (Ints)_mm512_mulhi_epu16((__m512i)v, _mm512_set1_epi32(factor));
+#elif defined(__AVX2__)
+  return (Ints)_mm256_mulhi_epu16((__m256i)v, _mm256_set1_epi32(factor));
+#else
+  return (v * factor) >> 16;
 #endif
 }
 

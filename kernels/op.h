@@ -64,15 +64,16 @@ struct WindowOf<Ints> {
   Ints row[3];
   bool last, inside;
 
+  static constexpr int packed(int a, int b, int c, int shift) {
+    return (int)(((a & 255u) | (b & 255u) << 8 | (c & 255u) << 16) << shift);
+  }
+
   AE_FN Ints centre() const { return byte_of(row[1], last ? 2 : 1); }
   template <int W0, int W1, int W2, int W3, int W4, int W5, int W6, int W7, int W8>
   AE_FN Ints weighted() const {
-    if (!last) {
-      const Ints first = add_weighted<W0, W1, W2, 0>(Ints{}, row[0]);
-      return add_weighted<W6, W7, W8, 0>(add_weighted<W3, W4, W5, 0>(first, row[1]), row[2]);
-    }
-    const Ints first = add_weighted<0, W0, W1, W2>(Ints{}, row[0]);
-    return add_weighted<0, W6, W7, W8>(add_weighted<0, W3, W4, W5>(first, row[1]), row[2]);
+    const int shift = last ? 8 : 0;
+    const int weights[3] = {packed(W0, W1, W2, shift), packed(W3, W4, W5, shift), packed(W6, W7, W8, shift)};
+    return weighted_sum(row, weights);
   }
 };
 #endif
