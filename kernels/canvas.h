@@ -80,6 +80,15 @@ void materialise_table(Canvas& c, int channels) {
   c.flip_y = flip_y;
 }
 
+// Writes the pending table, or copies what has gaps between its rows: a channel is one run of pixels then.
+void materialise_run(Canvas& c, int channels) {
+  if (!c.lut_pending && c.image.stride != c.image.w) {
+    for (Table<u8>& table : c.lut) table = identity_table();
+    c.lut_pending = true;
+  }
+  materialise_table(c, channels);
+}
+
 // The bytes that the pending tables turn into `fill`; where there is none, the tables are written first.
 void fill_before_tables(Canvas& c, int channels, const int* fill, int* found) {
   for (int k = 0; k < channels && c.lut_pending; k++)

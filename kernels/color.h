@@ -7,10 +7,12 @@ namespace ae { namespace AE_ISA {
 template <class Int>
 AE_FN Int luma(Int r, Int g, Int b) { return (r * 19595 + g * 38470 + b * 7471 + 32768) >> 16; }
 
-// Pillow's Image.blend: float32, multiply then add, truncated. Exact at factors 0 and 1 without special cases.
+// Pillow's Image.blend: float32, multiply then add, truncated. Exact at factors 0 and 1 without special cases. A factor
+// beyond the bounds gives what the bounds give, 0 or 255; within them no int overflows, so that lanes need no clipping.
 template <class Int>
 AE_FN Int blend(Int from, Int to, float factor) {
-  return clip_int(to_float(from) + factor * to_float(to - from));
+  const float bounded = factor < -4194304.0f ? -4194304.0f : factor > 4194304.0f ? 4194304.0f : factor;
+  return clip_int(to_float(from) + bounded * to_float(to - from));
 }
 
 AE_FN u8 adjust_brightness(u8 v, int, const double* args) { return (u8)blend(0, (int)v, (float)args[0]); }

@@ -36,7 +36,7 @@ AE_FN int stencil(const Call& call, const Window& window) {
     AE_WINDOW_OPS(AE_CASE)
 #undef AE_CASE
   }
-  return window.v[4];
+  return window.centre();
 }
 
 AE_FN Region region(const Call& call) {

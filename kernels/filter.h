@@ -8,9 +8,9 @@ namespace ae { namespace AE_ISA {
 // And sum * 5042 >> 16 equals sum / 13 for every sum there is.
 template <class Int>
 AE_FN Int adjust_sharpness(const WindowOf<Int>& p, const double* args) {
-  if (!p.inside) return p.v[4];
-  const Int sum = p.v[0] + p.v[1] + p.v[2] + p.v[3] + 5 * p.v[4] + p.v[5] + p.v[6] + p.v[7] + p.v[8] + 6;
-  return blend((sum * 5042) >> 16, p.v[4], (float)args[0]);
+  if (!p.inside) return p.centre();
+  const Int sum = p.template weighted<1, 1, 1, 1, 5, 1, 1, 1, 1>() + 6;
+  return blend<Int>(high_half(sum, 5042), p.centre(), (float)args[0]);
 }
 
 }}  // namespace

@@ -40,12 +40,43 @@ struct Stats {
   u64 sum;  // of all values
 };
 
+// The 3x3 neighbours, row by row, the centre at 4. On the outermost frame (not `inside`) only the centre is valid.
 template <class Int>
-struct WindowOf {
-  Int v[9];     // row by row, the centre at 4
-  bool inside;  // false on the outermost frame, where only the centre is valid
+struct WindowOf;
+
+template <>
+struct WindowOf<int> {
+  int v[9];
+  bool inside;
+
+  AE_FN int centre() const { return v[4]; }
+  template <int W0, int W1, int W2, int W3, int W4, int W5, int W6, int W7, int W8>
+  AE_FN int weighted() const {
+    return W0 * v[0] + W1 * v[1] + W2 * v[2] + W3 * v[3] + W4 * v[4] + W5 * v[5] + W6 * v[6] + W7 * v[7] + W8 * v[8];
+  }
 };
 typedef WindowOf<int> Window;
+
+#ifndef __CUDACC__
+// Of every fourth pixel: three rows of four bytes, of which the window is the first or the last three.
+template <>
+struct WindowOf<Ints> {
+  Ints row[3];
+  bool last, inside;
+
+  static constexpr int packed(int a, int b, int c, int shift) {
+    return (int)(((a & 255u) | (b & 255u) << 8 | (c & 255u) << 16) << shift);
+  }
+
+  AE_FN Ints centre() const { return byte_of(row[1], last ? 2 : 1); }
+  template <int W0, int W1, int W2, int W3, int W4, int W5, int W6, int W7, int W8>
+  AE_FN Ints weighted() const {
+    const int shift = last ? 8 : 0;
+    const int weights[3] = {packed(W0, W1, W2, shift), packed(W3, W4, W5, shift), packed(W6, W7, W8, shift)};
+    return weighted_sum(row, weights);
+  }
+};
+#endif
 
 enum : int { MAX_KERNEL = 255, MAX_PATCHES = 4 };
 

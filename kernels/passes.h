@@ -22,53 +22,76 @@ RgbOf<Ints> run_on_lanes(Op op, RgbOf<Ints> p) {
 }
 
 template <class Op>
-Rgb run_on_lanes(Op op, Rgb p) { return op(p); }
+AE_FN RgbOf<Quads> run_on_pixels(Op op, RgbOf<Quads> p) {
+  for (int k = 0; k < 4; k++) {
+    const RgbOf<Ints> v = run_on_lanes(op, RgbOf<Ints>{p.r.part[k], p.g.part[k], p.b.part[k]});
+    p.r.part[k] = v.r; p.g.part[k] = v.g; p.b.part[k] = v.b;
+  }
+  return p;
+}
+
+template <class Op>
+AE_FN Rgb run_on_pixels(Op op, Rgb p) { return op(p); }
 
 template <class Op>
 void run_pixel(Canvas& c, int channels, Op op) {
   if (channels == 1) return;
-  materialise_table(c, channels);
+  materialise_run(c, channels);
   const Planes in = c.image, out = target(c, channels, in.h, in.w);
-  each_run(in, out, [&](ptrdiff_t from, ptrdiff_t to, int n) {
-    each_lane(n, [&](int x, auto p) {
-      RgbOf<decltype(p)> v;
-      load(in.p[0] + from + x, v.r);
-      load(in.p[1] + from + x, v.g);
-      load(in.p[2] + from + x, v.b);
-      v = run_on_lanes(op, v);
-      store(out.p[0] + to + x, v.r);
-      store(out.p[1] + to + x, v.g);
-      store(out.p[2] + to + x, v.b);
-    });
+  each_lane(in.w * in.h, [&](int x, auto p) {
+    RgbOf<decltype(p)> v;
+    load(in.p[0] + x, v.r);
+    load(in.p[1] + x, v.g);
+    load(in.p[2] + x, v.b);
+    v = run_on_pixels(op, v);
+    store(out.p[0] + x, v.r);
+    store(out.p[1] + x, v.g);
+    store(out.p[2] + x, v.b);
   });
   adopt(c, out);
 }
 
-// Stencils are symmetric, so pending mirrorings stay pending.
+// What the windows whose first corners are at `from` become.
+template <class Op>
+AE_FN void run_on_windows(Op op, const u8* from, int stride, Quads& v) {
+  for (int k = 0; k < 4; k++) {
+    WindowOf<Ints> window = {{}, k % 2 == 1, true};
+    for (int j = 0; j < 3; j++) window.row[j] = load_word(from + j * stride + k / 2 * 2);
+    v.part[k] = op(window);
+  }
+}
+
+template <class Op>
+AE_FN void run_on_windows(Op op, const u8* from, int stride, int& v) {
+  Window window = {{}, true};
+  for (int i = 0; i < 9; i++) window.v[i] = from[i / 3 * stride + i % 3];
+  v = op(window);
+}
+
+// Stencils are symmetric, so pending mirrorings stay pending. All but the first and the last row is one run; what it
+// wrote at their ends, of windows that wrap around, is written again.
 template <class Op>
 void run_stencil(Canvas& c, int channels, Op op) {
-  materialise_table(c, channels);
+  materialise_run(c, channels);
   const Planes in = c.image, out = target(c, channels, in.h, in.w);
-  for (int k = 0; k < channels; k++)
+  for (int k = 0; k < channels; k++) {
+    const auto frame = [&](int x, int y, int n) {
+      for (int i = x; i < x + n; i++) out.row(k, y)[i] = (u8)op(Window{{0, 0, 0, 0, in.row(k, y)[i], 0, 0, 0, 0}, false});
+    };
+    if (in.h > 2 && in.w > 2)
+      each_lane((in.h - 2) * in.w - 2, [&](int x, auto v) {
+        run_on_windows(op, in.p[k] + x, in.w, v);
+        store(out.row(k, 1) + 1 + x, v);
+      });
     for (int y = 0; y < in.h; y++) {
-      const u8* const mid = in.row(k, y);
-      u8* const dst = out.row(k, y);
-      const auto frame = [&](int x, int n) {
-        for (int i = x; i < x + n; i++) dst[i] = (u8)op(Window{{0, 0, 0, 0, mid[i], 0, 0, 0, 0}, false});
-      };
       if (y == 0 || y == in.h - 1 || in.w < 3) {
-        frame(0, in.w);
+        frame(0, y, in.w);
         continue;
       }
-      frame(0, 1);
-      frame(in.w - 1, 1);
-      each_lane(in.w - 2, [&](int x, auto v) {
-        WindowOf<decltype(v)> window = {{}, true};
-        for (int j = 0; j < 3; j++)
-          for (int i = 0; i < 3; i++) load(mid + (j - 1) * in.stride + x + i, window.v[3 * j + i]);
-        store(dst + 1 + x, op(window));
-      });
+      frame(0, y, 1);
+      frame(in.w - 1, y, 1);
     }
+  }
   adopt(c, out);
 }
 
