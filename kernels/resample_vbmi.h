@@ -75,11 +75,11 @@ AE_FN __m512i rounded(__m512i a, __m512i b, __m512i c, __m512i d) {
 }
 
 // 64 columns of four rows: a quad register holds four columns of each lane.
-struct Quads {
+struct FourRows {
   __m512i quad[4];
 
   template <class RowOf>
-  AE_FN Quads(RowOf row_of, __mmask64 valid) {
+  AE_FN FourRows(RowOf row_of, __mmask64 valid) {
     __m512i r[4];
     for (int j = 0; j < 4; j++) r[j] = _mm512_maskz_loadu_epi8(valid, row_of(j));
     const __m512i a = _mm512_unpacklo_epi8(r[0], r[1]), b = _mm512_unpackhi_epi8(r[0], r[1]);
@@ -97,16 +97,16 @@ inline void blend_rows(const Planes& in, u8* dst, int k, int first, const __m512
   for (int x = 0; x < in.w; x += 64) {
     const __mmask64 valid = first_bytes(in.w - x);
     const auto quads = [&](int g) {  // behind the last row all taps are 0
-      return Quads([&](int j) { return in.row(k, min_of(first + 4 * g + j, in.h - 1)) + x; }, valid);
+      return FourRows([&](int j) { return in.row(k, min_of(first + 4 * g + j, in.h - 1)) + x; }, valid);
     };
     __m512i sum[4];
     if constexpr (FOUR) {
-      const Quads q = quads(0);
+      const FourRows q = quads(0);
       for (int i = 0; i < 4; i++) sum[i] = sum_of_four(q.quad[i], four);
     } else {
       Sums sums[4];
       for (int g = 0; g < groups; g++) {
-        const Quads q = quads(g);
+        const FourRows q = quads(g);
         for (int i = 0; i < 4; i++) sums[i].add(q.quad[i], digits + 3 * g);
       }
       for (int i = 0; i < 4; i++) sum[i] = sums[i].joined();

@@ -247,8 +247,12 @@ inline void store_values(float* to, Floats v) { memcpy(to, &v, sizeof v); }
 
 // ((byte / 255) - mean) / std in the steps of augengine/plan.py, which are torchvision's.
 inline Floats normalised(const u8* bytes, const float* mean_std) {
+#ifdef __AVX2__
+  const Ints v = (Ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)bytes));
+#else
   Ints v;
-  load(bytes, v);
+  for (int i = 0; i < LANES; i++) v[i] = bytes[i];
+#endif
   return (to_float(v) * (float)(1.0 / 255.0) - mean_std[0]) / mean_std[1];
 }
 
