@@ -13,6 +13,7 @@
 #include "boxes.h"
 #include "check.h"
 #include "geometry_ops.h"
+#include "gil.h"
 #include "job.h"
 #include "lower.h"
 #include "output.h"
@@ -84,7 +85,7 @@ void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids
   using namespace ae::baseline;
   Call* calls = (Call*)out.data();
   const int batch = (int)ids.shape(0);
-  nb::gil_scoped_release unlocked;
+  ae::Unlocked unlocked;
   const u64* id = (const u64*)ids.data();
   for (int i = 0; i < batch; i++) {
     const int h = sizes.data()[2 * i], w = sizes.data()[2 * i + 1];
@@ -133,7 +134,7 @@ void run(SourceTable sources, CallBytes calls, int slots, int channels, int fini
     images[i] = {(const uint8_t*)s[0], s[3], s[4], s[5], (int)s[1], (int)s[2]};
   }
   const ae::baseline::Limits limits = {slots, batch, finish_position, out_h, out_w};
-  nb::gil_scoped_release unlocked;
+  ae::Unlocked unlocked;
   for (int i = 0; i < batch; i++)
     check_row((const Call*)job.calls + (size_t)i * slots, i, images[i].h, images[i].w, limits);
   std::vector<int> order, cuts;
@@ -230,7 +231,7 @@ nb::tuple lower(SourceTable sources, CallBytes calls, int slots, int channels, i
   auto* lowered = new Lowered;
   nb::capsule owner(lowered, [](void* p) noexcept { delete (Lowered*)p; });
   {
-    nb::gil_scoped_release unlocked;
+    ae::Unlocked unlocked;
     for (int i = 0; i < batch; i++) {
       const int64_t* s = sources.data() + 6 * i;
       images[i] = {s[0], s[3], s[4], s[5], (int)s[1], (int)s[2], 0};
