@@ -18,6 +18,7 @@
 #include "boxes.h"
 #include "check.h"
 #include "geometry_ops.h"
+#include "gil.h"
 #include "half.h"
 #include "job.h"
 #include "lower.h"
@@ -90,7 +91,7 @@ void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids
   using namespace ae::baseline;
   const Samples batch = {(Call*)out.data(), slots, (int)ids.shape(0), group, (const u64*)ids.data(), sizes.data(),
                        seed, epoch};
-  nb::gil_scoped_release unlocked;
+  ae::Unlocked unlocked;
   for (int start = 0; start < batch.size; start += ROWS_AT_A_TIME)
     sample_rows(batch, spec.data(), transforms, start, min_of(ROWS_AT_A_TIME, batch.size - start));
   for (const int position : mix_positions) assign_partners(batch, position);
@@ -99,7 +100,7 @@ void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids
 // Of one call of `run`, kept from call to call.
 struct RunMemory {
   std::vector<ae::Source> images;
-  std::vector<int> order, cuts;  // the rows in the order in which they are run, and where that is cut for the threads
+  std::vector<int> order;  // in which the rows are run
   std::vector<char> seen;
   std::vector<uint8_t> values;
 };
@@ -188,7 +189,7 @@ void run(SourceTable sources, CallBytes calls, int slots, int channels, int fini
     memory.images[i] = {(const uint8_t*)s[0], s[3], s[4], s[5], (int)s[1], (int)s[2]};
   }
   const ae::baseline::Limits limits = {slots, batch, finish_position, out_h, out_w};
-  nb::gil_scoped_release unlocked;
+  ae::Unlocked unlocked;
   job.values = values_of(job, memory.values);
   const int bytes[] = {1, 4, 2, 2};
   job.stream = (size_t)batch * channels * out_h * out_w * bytes[dtype] > cached_bytes();
@@ -307,7 +308,7 @@ nb::tuple lower(SourceTable sources, CallBytes calls, int slots, int channels, i
   auto* lowered = new Lowered;
   nb::capsule owner(lowered, [](void* p) noexcept { delete (Lowered*)p; });
   {
-    nb::gil_scoped_release unlocked;
+    ae::Unlocked unlocked;
     for (int i = 0; i < batch; i++) {
       const int64_t* s = sources.data() + 6 * i;
       images[i] = {s[0], s[3], s[4], s[5], (int)s[1], (int)s[2], 0};

@@ -8,6 +8,13 @@
 #include <mutex>
 #include <vector>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(data, size)
+#define ASAN_UNPOISON_MEMORY_REGION(data, size)
+#endif
+
 namespace ae {
 
 struct Buffer {
@@ -17,6 +24,8 @@ struct Buffer {
 
 class Outputs {
  public:
+  Outputs() { free_.reserve(KEPT + 1); }  // so that `give`, which a tensor's death calls, can't fail
+
   Buffer take(size_t size) {
     {
       std::lock_guard<std::mutex> guard(lock_);
@@ -24,6 +33,7 @@ class Outputs {
         if (free_[i].size >= size && free_[i].size <= 2 * size) {
           const Buffer found = free_[i];
           free_.erase(free_.begin() + i);
+          ASAN_UNPOISON_MEMORY_REGION(found.data, size);
           return found;
         }
     }
@@ -33,10 +43,12 @@ class Outputs {
 #ifdef MADV_HUGEPAGE
     if (data && page == HUGE_PAGE) madvise(data, rounded, MADV_HUGEPAGE);
 #endif
+    if (data) ASAN_POISON_MEMORY_REGION((char*)data + size, rounded - size);
     return {data, rounded};
   }
 
   void give(Buffer buffer) {
+    ASAN_POISON_MEMORY_REGION(buffer.data, buffer.size);
     Buffer oldest = {nullptr, 0};
     {
       std::lock_guard<std::mutex> guard(lock_);
@@ -46,6 +58,7 @@ class Outputs {
         free_.erase(free_.begin());
       }
     }
+    ASAN_UNPOISON_MEMORY_REGION(oldest.data, oldest.size);
     free(oldest.data);
   }
 
@@ -61,9 +74,10 @@ class Outputs {
 
 inline Outputs& outputs() {
   static Outputs* const shared = new Outputs;  // outlives every tensor
-  static const int hooked = pthread_atfork([] { shared->lock(); }, [] { shared->unlock(); }, [] { shared->unlock(); });
-  (void)hooked;
   return *shared;
 }
+
+inline const int outputs_hooked =
+    pthread_atfork([] { outputs().lock(); }, [] { outputs().unlock(); }, [] { outputs().unlock(); });
 
 }  // namespace ae

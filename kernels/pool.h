@@ -4,16 +4,19 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <mutex>
+#include <system_error>
 #include <thread>
-#include <vector>
 
 namespace ae {
 
 class Pool {
  public:
-  // Runs work(thread, item) for every item on `threads` threads, the calling one included. Runs on more than one thread take turns.
+  // Runs work(thread, item) for every item on up to `threads` threads, the calling one included; `work` must not throw.
+  // Runs on more than one thread take turns. A helper that comes when all items are handed out is not waited for: where
+  // other threads (torch's spin for a while after their work) hold its core, that would be long.
   void run(int threads, int items, const std::function<void(int, int)>& work) {
     if (threads > items) threads = items;
     if (threads <= 1) {
@@ -27,61 +30,72 @@ class Pool {
       work_ = &work;
       items_ = items;
       next_ = 0;
-      helpers_wanted_ = helpers_running_ = threads - 1;
-      round_++;
+      call(threads - 1, true);
     }
-    wake_.notify_all();
+    for (int i = 0; i < threads - 1 && i < (int)helpers_.size(); i++) helpers_[i].wake.notify_one();
     drain(0);
     std::unique_lock<std::mutex> guard(lock_);
-    done_.wait(guard, [&] { return helpers_running_ == 0; });
-    work_ = nullptr;
+    call(threads - 1, false);
+    done_.wait(guard, [&] { return running_ == 0; });
   }
 
  private:
+  struct Helper {
+    std::condition_variable wake;
+    bool called = false;
+  };
+
+  // Where the system gives fewer threads than asked for, there are fewer.
   void grow(int helpers) {
-    while ((int)threads_.size() < helpers) {
-      const int id = (int)threads_.size() + 1;
-      threads_.emplace_back([this, id, seen = round_]() mutable { serve(id, seen); });
-      threads_.back().detach();
-    }
-  }
-
-  void serve(int id, unsigned seen) {
-    for (;;) {
-      {
-        std::unique_lock<std::mutex> guard(lock_);
-        wake_.wait(guard, [&] { return round_ != seen; });
-        seen = round_;
-        if (id > helpers_wanted_) continue;
+    while ((int)helpers_.size() < helpers) {
+      Helper& helper = helpers_.emplace_back();
+      const int id = (int)helpers_.size();
+      try {
+        std::thread([this, id, &helper] { serve(id, helper); }).detach();
+      } catch (const std::system_error&) {
+        return helpers_.pop_back();
       }
-      drain(id);
-      std::lock_guard<std::mutex> guard(lock_);
-      if (--helpers_running_ == 0) done_.notify_one();
     }
   }
 
-  void drain(int id) {
+  void call(int helpers, bool called) {
+    for (int i = 0; i < helpers && i < (int)helpers_.size(); i++) helpers_[i].called = called;
+  }
+
+  void serve(int id, Helper& helper) {
+    std::unique_lock<std::mutex> guard(lock_);
+    for (;;) {
+      helper.wake.wait(guard, [&] { return helper.called; });
+      helper.called = false;
+      running_++;
+      guard.unlock();
+      drain(id);
+      guard.lock();
+      if (--running_ == 0) done_.notify_one();
+    }
+  }
+
+  void drain(int id) noexcept {
     for (int item; (item = next_.fetch_add(1)) < items_;) (*work_)(id, item);
   }
 
   std::mutex run_lock_, lock_;
-  std::condition_variable wake_, done_;
-  std::vector<std::thread> threads_;
+  std::condition_variable done_;
+  std::deque<Helper> helpers_;  // changed by the thread that has run_lock_ alone
   const std::function<void(int, int)>* work_ = nullptr;
   std::atomic<int> next_{0};
-  int items_ = 0, helpers_wanted_ = 0, helpers_running_ = 0;
-  unsigned round_ = 0;
+  int items_ = 0, running_ = 0;  // with work_: written under lock_
 };
 
 // The process's pool. Threads do not survive a fork, so a child leaves its parent's pool where it is and makes one.
+inline std::atomic<Pool*> current_pool{nullptr};
+inline const int pool_hooked = pthread_atfork(nullptr, nullptr, [] { current_pool = nullptr; });
+
 inline Pool& pool() {
-  static std::atomic<Pool*> current{nullptr};
-  static const int hooked = pthread_atfork(nullptr, nullptr, [] { current = nullptr; });
-  (void)hooked;
-  Pool* found = current;
+  Pool* found = current_pool;
   if (found) return *found;
   Pool* fresh = new Pool;
-  if (current.compare_exchange_strong(found, fresh)) return *fresh;
+  if (current_pool.compare_exchange_strong(found, fresh)) return *fresh;
   delete fresh;  // another thread was first, and this one has no threads yet
   return *found;
 }
