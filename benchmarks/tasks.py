@@ -23,7 +23,7 @@ NOTES = [
     "torchvision and AlbumentationsX work image by image, as in a DataLoader's worker. Each result is copied into a "
     "batch that is there already; torch.stack would be slower, as it has memory mapped for every batch.",
     "Kornia works on a float batch, whose making from uint8 counts; its AutoAugment draws one sub-policy for the whole "
-    "batch, where all others draw one for each image. At 224 it spends about half of its time on fresh pages, which "
+    "batch, where all others draw one for each image. At 224 much of its time goes into fresh pages, which "
     "--keep-memory spares it.",
     "AlbumentationsX has no AutoAugment. Its pixels, and Kornia's, differ from Pillow's.",
     "memcpy counts bytes read and written; it is given those that a task must move, each image read once, its batch "
