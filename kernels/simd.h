@@ -126,25 +126,27 @@ struct LookUp {
   // Whole blocks of 64, then the rest. `mirror`: what the order in a block is xored with (width - 1 of rows that fill it).
   template <bool STREAM>
   AE_FN void forward(const u8* src, T* dst, i64 n, int mirror) const {
+    const LookUp table = *this;  // a copy that no store can reach stays in registers
     const __m512i from = _mm512_xor_si512(_mm512_load_si512(order.byte), _mm512_set1_epi8((char)mirror));
     i64 x = 0;
     for (; x + 64 <= n; x += 64)
-      write<STREAM>(_mm512_permutexvar_epi8(from, _mm512_loadu_si512(src + x)), dst + x, 64);
+      table.template write<STREAM>(_mm512_permutexvar_epi8(from, _mm512_loadu_si512(src + x)), dst + x, 64);
     if (x == n) return;
     const __m512i bytes = _mm512_maskz_loadu_epi8(first_bytes((int)(n - x)), src + x);
-    write<false>(_mm512_permutexvar_epi8(from, bytes), dst + x, (int)(n - x));
+    table.template write<false>(_mm512_permutexvar_epi8(from, bytes), dst + x, (int)(n - x));
   }
 
   template <bool STREAM>
   AE_FN void backward(const u8* src, T* dst, int w) const {
+    const LookUp table = *this;
     const __m512i from = _mm512_sub_epi8(_mm512_set1_epi8(63), _mm512_load_si512(order.byte));
     int x = 0;
     for (; x + 64 <= w; x += 64)
-      write<STREAM>(_mm512_permutexvar_epi8(from, _mm512_loadu_si512(src + w - x - 64)), dst + x, 64);
+      table.template write<STREAM>(_mm512_permutexvar_epi8(from, _mm512_loadu_si512(src + w - x - 64)), dst + x, 64);
     if (x == w) return;
     const int n = w - x;  // the last bytes of a row end before 63
     const __m512i bytes = _mm512_maskz_loadu_epi8(first_bytes(n), src);
-    write<false>(_mm512_permutexvar_epi8(_mm512_sub_epi8(from, _mm512_set1_epi8((char)(64 - n))), bytes), dst + x, n);
+    table.template write<false>(_mm512_permutexvar_epi8(_mm512_sub_epi8(from, _mm512_set1_epi8((char)(64 - n))), bytes), dst + x, n);
   }
 
   template <bool STREAM>
