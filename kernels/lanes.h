@@ -1,5 +1,5 @@
-// Several ints at once, as wide as the instruction set's vectors, so that an op written for `Int` runs on one pixel or on
-// LANES of them with the same arithmetic.
+// Several ints at once, as wide as the instruction set's vectors, so that an op written for `Int` runs on one pixel or
+// on LANES of them with the same arithmetic.
 #pragma once
 #include "platform.h"
 
@@ -31,6 +31,7 @@ enum : int { LANES = 4 };
 #endif
 
 typedef int Ints __attribute__((vector_size(4 * LANES)));
+typedef u32 UInts __attribute__((vector_size(4 * LANES)));
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 
 // Four times as many bytes as there are lanes: byte 4 i + k stands in lane i of part k.
@@ -46,7 +47,10 @@ AE_FN Ints load_word(const u8* from) {
   return word;
 }
 
-AE_FN Ints byte_of(Ints word, int k) { return (word >> (8 * k)) & 255; }
+AE_FN Ints byte_of(Ints word, int k) {
+  const UInts shifted = (UInts)word >> (8 * k);
+  return (Ints)(k == 3 ? shifted : shifted & 255);
+}
 
 #if defined(__AVX2__)
 AE_FN __m128i transposed_4x4() { return _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); }
@@ -79,7 +83,7 @@ AE_FN void store(u8* to, const Quads& v) {
 }
 AE_FN void store(u8* to, int v) { *to = (u8)v; }
 
-// A weighted sum of each lane's four bytes in each of three words; each lane of `weights` holds one word's four, signed.
+// A weighted sum of each lane's four bytes in each of three words. A word's four weights are packed into one int.
 // No two neighbouring ones of all three words may exceed 127 together.
 AE_FN Ints weighted_sum(const Ints* word, const int* weights) {
 #if defined(__AVX512VNNI__)

@@ -24,7 +24,8 @@ struct Call {  // as the NumPy dtype in augengine/sampling.py; op < 0: nothing
   double args[AE_MAX_ARGS];
 };
 
-// Of one pixel where Int is int, else of as many as Int has lanes (lanes.h); values 0 to 255.
+// Of one pixel where Int is int, else of as many as Int has lanes (lanes.h); values 0 to 255. Lanes that an op returns
+// may lie outside: they are clipped as they are stored.
 template <class Int>
 struct RgbOf {
   Int r, g, b;

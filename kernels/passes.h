@@ -76,7 +76,8 @@ void run_stencil(Canvas& c, int channels, Op op) {
   const Planes in = c.image, out = target(c, channels, in.h, in.w);
   for (int k = 0; k < channels; k++) {
     const auto frame = [&](int x, int y, int n) {
-      for (int i = x; i < x + n; i++) out.row(k, y)[i] = (u8)op(Window{{0, 0, 0, 0, in.row(k, y)[i], 0, 0, 0, 0}, false});
+      const u8* const src = in.row(k, y);
+      for (int i = x; i < x + n; i++) out.row(k, y)[i] = (u8)op(Window{{0, 0, 0, 0, src[i], 0, 0, 0, 0}, false});
     };
     if (in.h > 2 && in.w > 2)
       each_lane((in.h - 2) * in.w - 2, [&](int x, auto v) {
