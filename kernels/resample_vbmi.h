@@ -60,7 +60,8 @@ struct WordOrder {
 
 constexpr WordOrder upper_words(bool by_lane) {  // ... or a lane of each in turn
   WordOrder order = {};
-  for (int i = 0; i < 32; i++) order.word[i] = (u16)(by_lane ? (i & 4 ? 32 : 0) + (i / 8) * 8 + (i & 3) * 2 + 1 : 2 * i + 1);
+  for (int i = 0; i < 32; i++)
+    order.word[i] = (u16)(by_lane ? (i & 4 ? 32 : 0) + (i / 8) * 8 + (i & 3) * 2 + 1 : 2 * i + 1);
   return order;
 }
 
