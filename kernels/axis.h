@@ -31,11 +31,52 @@ inline size_t axis_ints(int interpolation, int in, int out) {
   return (size_t)out * (1 + padded_taps(interpolation, in, out)) + 16;
 }
 
+enum : int { BUNDLE = LANES / 2 };
+typedef double Doubles __attribute__((vector_size(8 * BUNDLE)));
+typedef i64 LongInts __attribute__((vector_size(8 * BUNDLE)));
+typedef int HalfInts __attribute__((vector_size(4 * BUNDLE)));
+
+AE_FN HalfInts truncated(Doubles v) { return __builtin_convertvector(v, HalfInts); }
+
+// axis_taps() of the bilinear filter, several outputs at a time by the same operations: filter_weight() is 0 beyond its
+// support, and 0 leaves a sum as it is.
+inline void bilinear_taps(int in, int out, Axis& a) {
+  const double scale = (double)in / out, stretch = scale > 1.0 ? scale : 1.0, inverse = 1.0 / stretch;
+  Doubles middle;
+  for (int l = 0; l < BUNDLE; l++) middle[l] = l + 0.5;
+  for (int i = 0; i < out; i += BUNDLE) {
+    const Doubles center = (i + middle) * scale;
+    HalfInts lo = truncated(center - stretch + 0.5), hi = truncated(center + stretch + 0.5);
+    lo = lo < 0 ? 0 : lo;
+    const HalfInts count = (hi > in ? in : hi) - lo;
+    const int n = min_of(BUNDLE, out - i);
+    int longest = 1;
+    for (int l = 0; l < n; l++) longest = max_of(longest, count[l]);
+    const auto weight = [&](int j) {
+      Doubles x = (__builtin_convertvector(lo + j, Doubles) - center + 0.5) * inverse;
+      x = x < 0.0 ? -x : x;
+      return j < __builtin_convertvector(count, LongInts) && x < 1.0 ? 1.0 - x : 0.0;
+    };
+    Doubles sum = {};
+    for (int j = 0; j < longest; j++) sum += weight(j);
+    for (int j = 0; j < longest; j++) {
+      const HalfInts taps = truncated(weight(j) / sum * 4194304.0 + 0.5);
+      for (int l = 0; l < n; l++) a.taps[(size_t)(i + l) * a.width + j] = taps[l];
+    }
+    for (int l = 0; l < n; l++) a.first[i + l] = lo[l];
+    a.used = max_of(a.used, longest);
+  }
+}
+
 inline Axis make_axis(int interpolation, int in, int out, int* memory) {
   Axis a = {memory, memory + out, padded_taps(interpolation, in, out), 1};
   memset(a.taps, 0, sizeof(int) * (size_t)a.width * out);
   if (interpolation == NEAREST) {
     nearest_axis(in, out, [&](int i, int first, int tap) { a.first[i] = first; a.taps[(size_t)i * a.width] = tap; });
+    return a;
+  }
+  if (interpolation == BILINEAR) {
+    bilinear_taps(in, out, a);
     return a;
   }
   for (int i = 0; i < out; i++)

@@ -12,7 +12,8 @@
 namespace ae { namespace AE_ISA {
 
 inline size_t resample_ints(const Geometry& g) {
-  const int width = max_of(padded_taps(g.interpolation, g.box_w, g.out_w), padded_taps(g.interpolation, g.box_h, g.out_h));
+  const int width =
+      max_of(padded_taps(g.interpolation, g.box_w, g.out_w), padded_taps(g.interpolation, g.box_h, g.out_h));
   return axis_ints(g.interpolation, g.box_w, g.out_w) + axis_ints(g.interpolation, g.box_h, g.out_h) +
          work_ints(width, max_of(max_of(g.box_w, g.out_w), g.out_h));
 }

@@ -60,7 +60,8 @@ struct WordOrder {
 
 constexpr WordOrder upper_words(bool by_lane) {  // ... or a lane of each in turn
   WordOrder order = {};
-  for (int i = 0; i < 32; i++) order.word[i] = (u16)(by_lane ? (i & 4 ? 32 : 0) + (i / 8) * 8 + (i & 3) * 2 + 1 : 2 * i + 1);
+  for (int i = 0; i < 32; i++)
+    order.word[i] = (u16)(by_lane ? (i & 4 ? 32 : 0) + (i / 8) * 8 + (i & 3) * 2 + 1 : 2 * i + 1);
   return order;
 }
 
@@ -133,8 +134,8 @@ struct Sixteen {
   __mmask64 near, far;
 };
 
-// A tile is 32 outputs of two rows.
-enum : int { TILE = 32, WINDOW = 128 };
+// A tile is 32 outputs of two rows. ROWS: how many a tile's tables stay in registers for; so many fit the first cache.
+enum : int { TILE = 32, WINDOW = 128, ROWS = 16 };
 
 inline Sixteen sixteen_of(const Planes& in, const Planes& out, const Axis& axis, const Digits& d, int x, __m512i* table,
                           int groups) {
@@ -174,8 +175,10 @@ inline void blend_columns(const Planes& in, const Planes& out, int k, int x, int
     const __m512i t[2][4] = {{table[0], table[1], table[2], table[3]}, {table[4], table[5], table[6], table[7]}};
     const __mmask64 near[2] = {s[0].near, s[1].near};
     const int start[2] = {s[0].start, s[1].start};
+    const ptrdiff_t stride = in.stride;
     each_tile(in, out, k, x, y0, y1, [&](const u8* row, int half) {
       const __m512i line = _mm512_maskz_loadu_epi8(near[half], row + start[half]);
+      _mm_prefetch((const char*)(row + start[half] + ROWS * stride), _MM_HINT_T0);
       return sum_of_four(_mm512_permutexvar_epi8(t[half][0], line), t[half] + 1);
     });
   } else if (bytes <= WINDOW) {
@@ -193,7 +196,6 @@ inline void blend_columns(const Planes& in, const Planes& out, int k, int x, int
 }
 
 inline void resample_columns(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
-  enum { ROWS = 16 };  // that the tables stay in registers for, while the rows stay in the first cache
   const int groups = (axis.used + 3) / 4, tiles = (out.w + TILE - 1) / TILE;
   __m512i* const tables = (__m512i*)work;
   Sixteen* const sixteens = (Sixteen*)(tables + (size_t)tiles * 8 * groups);
