@@ -131,7 +131,7 @@ def gallery_cells() -> list[Cell]:
         if op.kind == "chain":
             cells += _chain_cells(op, pair[0])
         else:
-            start, faded = (pair // 2 + 64, ("of a faded photo",)) if op.reads == "histogram" else (pair, ())
+            start, faded = (pair // 2 + 64, ("of a faded photo",)) if op.reads in ("histogram", "range") else (pair, ())
             cells += [Cell(op.kind, op.name, _short(op, shown) + faded, run(op, start, shown)) for shown in op.shown]
     return cells
 

@@ -32,9 +32,11 @@ AE_FN u8 adjust_contrast(u8 v, const Stats& luma, const double* args) {
 AE_FN u8 equalize(u8 v, const Stats& channel, const double*) {
   const int step = (int)((channel.count - channel.histogram[channel.hi]) / 255);
   if (channel.lo == channel.hi || step == 0) return v;
-  // the quotient of two ints: half above the dividend, the product's error never reaches a whole number
-  const double inverse = 1.0 / step;
-  const int level = (int)(((int)(step / 2 + channel.below[v]) + 0.5) * inverse);
+  // The quotient of two ints: half above the dividend, the product's error never reaches a whole number, in float32 as
+  // long as step and dividend are as small as here.
+  const int dividend = (int)(step / 2 + channel.below[v]);
+  const int level = channel.count < (1u << 20) ? (int)(((float)dividend + 0.5f) * (1.0f / (float)step))
+                                               : (int)((dividend + 0.5) * (1.0 / step));
   return (u8)min_of(level, 255);
 }
 

@@ -82,17 +82,22 @@ struct Steps {
   int count;
   size_t image, work, chain;  // bytes: of the largest image on the way, of a call's working memory, of a chain's image
 
-  void add(const Call& call, int channels, int h, int w) {
+  // h, w: the image's size, before and after.
+  void add(const Call& call, int channels, int& h, int& w) {
     Step& s = step[count++];
     s.call = &call;
-    s.map = is_map(call) ? geometry_of(call, h, w) : same_size(GEOMETRY_COPY, h, w);
-    const Geometry& g = s.map;
-    const size_t pixels = (size_t)g.out_h * g.out_w * channels;
-    widen(image, pixels);
-    if (is_chain(call)) widen(chain, pixels);
-    if (g.type == GEOMETRY_RESAMPLE) widen(work, resample_scratch(g, channels));
+    s.map.type = GEOMETRY_COPY;
+    if (is_map(call)) {
+      s.map = geometry_of(call, h, w);
+      if (s.map.type == GEOMETRY_RESAMPLE) widen(work, resample_scratch(s.map, channels));
+      h = s.map.out_h;
+      w = s.map.out_w;
+      widen(image, (size_t)h * w * channels);
+      if (s.map.type == GEOMETRY_CROP && count > 1) join_crops(step[count - 2].map, s.map);
+      return;
+    }
+    if (is_chain(call)) widen(chain, (size_t)h * w * channels);
     if (is_convolution(call)) widen(work, convolution_bytes(convolution(call), w));
-    if (g.type == GEOMETRY_CROP && count > 1) join_crops(step[count - 2].map, g);
   }
 
  private:
@@ -118,8 +123,6 @@ bool steps_of(const Job& job, int row, Memory& memory, Steps& steps) {
   for (int i = 0; i < job.slots; i++) {
     if (calls[i].op < 0 || calls[i].position > job.finish_position || is_mix(calls[i])) continue;
     steps.add(calls[i], job.channels, h, w);
-    h = steps.step[steps.count - 1].map.out_h;
-    w = steps.step[steps.count - 1].map.out_w;
   }
   return true;
 }

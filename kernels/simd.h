@@ -235,12 +235,19 @@ inline void shift_rows(const u8* src, ptrdiff_t stride, int in_w, int in_h, int 
 }
 
 template <class T>
+AE_FN __m512i block_of(T value) {
+  u32 bits = 0;
+  memcpy(&bits, &value, sizeof value);
+  return sizeof(T) == 1 ? _mm512_set1_epi8((char)bits) : sizeof(T) == 2 ? _mm512_set1_epi16((short)bits) : _mm512_set1_epi32((int)bits);
+}
+
+template <class T>
 inline void fill_values(T* dst, int n, T value) {
-  alignas(64) T values[64 / sizeof(T)];
-  for (T& v : values) v = value;
-  const __m512i block = _mm512_load_si512(values);
-  for (int i = 0, bytes = n * (int)sizeof(T); i < bytes; i += 64)
-    _mm512_mask_storeu_epi8((u8*)dst + i, first_bytes(bytes - i), block);
+  const __m512i block = block_of(value);
+  const int bytes = n * (int)sizeof(T);
+  int i = 0;
+  for (; i + 64 <= bytes; i += 64) _mm512_storeu_si512((u8*)dst + i, block);
+  if (i < bytes) _mm512_mask_storeu_epi8((u8*)dst + i, first_bytes(bytes - i), block);
 }
 
 #else
