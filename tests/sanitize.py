@@ -7,6 +7,7 @@ also that of a process whose end nobody looks at.
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,8 +20,9 @@ SETTINGS = {
     # lies in Python's own pools is not seen.
     "address": {"ASAN_OPTIONS": "leak_check_at_exit=0", "UBSAN_OPTIONS": "", "PYTHONMALLOC": "malloc"},
     # Without die_after_fork=0 a child of a process with threads ends as soon as it starts one of its own.
-    "thread": {"TSAN_OPTIONS": f"die_after_fork=0:suppressions={ROOT}/tests/tsan.supp"},
+    "thread": {"TSAN_OPTIONS": f"die_after_fork=0:history_size=4:suppressions={ROOT}/tests/tsan.supp"},
 }
+REPORT = re.compile("Sanitizer|runtime error:")  # not what they say of themselves, of stacks that others switch, say
 LEFT_OUT = {
     "test_train.py": "trains networks: minutes of torch's own code over a loader and pipelines that have other tests",
     "test_cuda.py::test_emulation_finds": "tests the emulated GPU, which the sanitizers don't watch",
@@ -43,13 +45,14 @@ def check(name: str, arguments: list[str]) -> int:
     print(f"The tests on the {name} build:", flush=True)
     begun = time.monotonic()
     without = [f"--deselect=tests/{test}" for test in LEFT_OUT]
-    tests = [sys.executable, "-m", "pytest", "--hypothesis-profile=ci", *without, *arguments]
-    status = subprocess.run(tests, cwd=ROOT, env=os.environ | environment(name, folder)).returncode
-    reports = sorted(folder.glob("report.*"))
-    for report in reports:
-        print(report.read_text(errors="replace"))
+    tests = [sys.executable, "-m", "pytest", "--capture=sys", "--hypothesis-profile=ci", *without, *arguments]
+    with open(folder / "report.stderr", "wb") as stderr:  # where UBSan writes, whatever its log_path
+        status = subprocess.run(tests, cwd=ROOT, env=os.environ | environment(name, folder), stderr=stderr).returncode
+    texts = [report.read_text(errors="replace") for report in sorted(folder.glob("report.*"))]
+    reports = [text for text in texts if REPORT.search(text)]
+    print(*reports, sep="\n")
     minutes = (time.monotonic() - begun) / 60
-    print(f"{name}: reports from {len(reports)} processes, pytest's status {status}, {minutes:.1f} minutes", flush=True)
+    print(f"{name}: {len(reports)} files with reports, pytest's status {status}, {minutes:.1f} minutes", flush=True)
     return 1 if reports or status else 0
 
 
