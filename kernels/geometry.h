@@ -52,7 +52,8 @@ struct Walk {
   double x, y;
   AE_FN void right(const Geometry& g) { x += g.m[0]; y += g.m[3]; }
   AE_FN void down(const Geometry& g) { x += g.m[1]; y += g.m[4]; }
-  AE_FN Point pixel() const { return {x < 0.0 ? -1 : (int)x, y < 0.0 ? -1 : (int)y}; }
+  AE_FN Point pixel() const { return {whole(x), whole(y)}; }
+  AE_FN static int whole(double v) { return v >= 0.0 && v < 2147483648.0 ? (int)v : -1; }  // outside, whatever int holds
 };
 
 AE_FN Walk walk_start(const Geometry& g) {

@@ -20,7 +20,7 @@ SETTINGS = {
     # lies in Python's own pools is not seen.
     "address": {"ASAN_OPTIONS": "leak_check_at_exit=0", "UBSAN_OPTIONS": "", "PYTHONMALLOC": "malloc"},
     # Without die_after_fork=0 a child of a process with threads ends as soon as it starts one of its own.
-    "thread": {"TSAN_OPTIONS": f"die_after_fork=0:history_size=4:suppressions={ROOT}/tests/tsan.supp"},
+    "thread": {"TSAN_OPTIONS": f"die_after_fork=0:suppressions={ROOT}/tests/tsan.supp"},
 }
 REPORT = re.compile("Sanitizer|runtime error:")  # not what they say of themselves, of stacks that others switch, say
 LEFT_OUT = {
