@@ -52,12 +52,18 @@ void adopt(Canvas& c, const Planes& image) {
   c.free ^= 1;
 }
 
-// The rows of a channel, the last first where that is pending.
+// A rectangle of an image.
+struct Area {
+  int top, left, height, width;
+};
+
+// An area of a channel as it is after the pending mirrorings, to rows of `dst`.
 template <class T>
-Rows<T> rows_of(const Canvas& c, int k, T* dst, ptrdiff_t dst_stride) {
+Rows<T> rows_of(const Canvas& c, int k, const Area& a, T* dst, ptrdiff_t dst_stride) {
   const Planes& in = c.image;
-  if (!c.flip_y) return {in.row(k, 0), in.stride, dst, dst_stride, in.w, in.h, c.flip_x};
-  return {in.row(k, in.h - 1), -in.stride, dst, dst_stride, in.w, in.h, c.flip_x};
+  const int left = c.flip_x ? in.w - a.left - a.width : a.left, top = c.flip_y ? in.h - 1 - a.top : a.top;
+  const ptrdiff_t down = c.flip_y ? -in.stride : in.stride;
+  return {in.row(k, top) + left, down, dst, dst_stride, a.width, a.height, c.flip_x};
 }
 
 // Writes the pending table and mirrorings into bytes.
@@ -65,7 +71,9 @@ void materialise(Canvas& c, int channels) {
   if (!c.lut_pending && !c.flip_x && !c.flip_y) return;
   const Planes out = target(c, channels, c.image.h, c.image.w);
   const Table<u8> same = identity_table();
-  for (int k = 0; k < channels; k++) look_up(c.lut_pending ? c.lut[k] : same, rows_of(c, k, out.p[k], out.stride), false);
+  const Area all = {0, 0, out.h, out.w};
+  for (int k = 0; k < channels; k++)
+    look_up(c.lut_pending ? c.lut[k] : same, rows_of(c, k, all, out.p[k], out.stride), false);
   adopt(c, out);
   c.lut_pending = c.flip_x = c.flip_y = false;
 }
@@ -80,12 +88,16 @@ void materialise_table(Canvas& c, int channels) {
   c.flip_y = flip_y;
 }
 
+// Makes the next `materialise` copy the image, also where nothing is to be done to it.
+void pend_copy(Canvas& c) {
+  if (c.lut_pending) return;
+  for (Table<u8>& table : c.lut) table = identity_table();
+  c.lut_pending = true;
+}
+
 // Writes the pending table, or copies what has gaps between its rows: a channel is one run of pixels then.
 void materialise_run(Canvas& c, int channels) {
-  if (!c.lut_pending && c.image.stride != c.image.w) {
-    for (Table<u8>& table : c.lut) table = identity_table();
-    c.lut_pending = true;
-  }
+  if (c.image.stride != c.image.w) pend_copy(c);
   materialise_table(c, channels);
 }
 
@@ -101,11 +113,11 @@ void fill_before_tables(Canvas& c, int channels, const int* fill, int* found) {
   }
 }
 
-// Calls visit(start of a run of pixels in `a`, the same in `b`, length) for all pixels; `b` has the size of `a`.
+// Calls visit(start of a run of pixels, length) for all pixels of a plane.
 template <class Visit>
-void each_run(const Planes& a, const Planes& b, Visit visit) {
-  if (a.stride == a.w && b.stride == b.w) return visit((ptrdiff_t)0, (ptrdiff_t)0, a.w * a.h);
-  for (int y = 0; y < a.h; y++) visit(y * a.stride, y * b.stride, a.w);
+void each_run(const Planes& p, Visit visit) {
+  if (p.stride == p.w) return visit((ptrdiff_t)0, p.w * p.h);
+  for (int y = 0; y < p.h; y++) visit(y * p.stride, p.w);
 }
 
 }}}  // namespace

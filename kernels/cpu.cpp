@@ -172,10 +172,10 @@ struct Refusals {
 
 typedef nb::ndarray<const int64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> SourceTable;  // (B, 6)
 
-// sources: per row (pointer, h, w, stride_c, stride_y, stride_x), strides in bytes.
-// out: pointer, and (n, c, y, x) strides in elements.
 typedef nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> Floats;  // a row for each channel
 
+// sources: per row (pointer, h, w, stride_c, stride_y, stride_x), strides in bytes.
+// out: pointer, and (n, c, y, x) strides in elements.
 void run(SourceTable sources, CallBytes calls, int slots, int channels, int finish_position, bool pillow13,
          Floats table, Floats mean_std, uint64_t out, int dtype, int out_h,
          int out_w, const std::vector<int64_t>& strides, int threads) {

@@ -70,11 +70,6 @@ void to_output(int, float v, float& out) { out = v; }
 void to_output(int, float v, u8& out) { out = clip_byte(v); }
 void to_output(int dtype, float v, u16& out) { out = dtype == DTYPE_FLOAT16 ? to_float16(v) : to_bfloat16(v); }
 
-// A rectangle of an image.
-struct Area {
-  int top, left, height, width;
-};
-
 // Values of one channel in an area of the batch, `step` apart in a row.
 template <class T>
 struct Target {
@@ -121,11 +116,7 @@ struct Finished {
 
   // An area of channel k, to rows of `out` that are `stride` apart.
   void write(int k, const Area& a, T* out, ptrdiff_t stride, bool stream) const {
-    const Planes& in = canvas.image;
-    const int left = canvas.flip_x ? in.w - a.left - a.width : a.left;
-    const int top = canvas.flip_y ? in.h - 1 - a.top : a.top;
-    const ptrdiff_t down = canvas.flip_y ? -in.stride : in.stride;
-    look_up(*tables[k], {in.row(k, top) + left, down, out, stride, a.width, a.height, canvas.flip_x}, stream);
+    look_up(*tables[k], rows_of(canvas, k, a, out, stride), stream);
     erase<T>(regions, job.dtype, k, a, {out, stride, 1});
   }
 

@@ -140,7 +140,8 @@ void gather_tiles(const Planes& in, const Planes& out, int channels, const Fixed
   for (int k = 0; k < channels; k++) fill[k] = _mm512_set1_epi8((char)m.fill[k]);
   for (int y = 0; y < out.h; y += TILE)
     for (int x = 0; x < out.w; x += TILE) {
-      const int sx = m.f[2] + x * m.f[0] + y * m.f[1], sy = m.f[5] + x * m.f[3] + y * m.f[4];
+      const int sx = (int)((u32)m.f[2] + (u32)x * (u32)m.f[0] + (u32)y * (u32)m.f[1]);  // a product alone may overflow
+      const int sy = (int)((u32)m.f[5] + (u32)x * (u32)m.f[3] + (u32)y * (u32)m.f[4]);
       const int lo_x = (sx + before_x) >> 16, hi_x = (int)(((i64)sx + before_x + spread_x) >> 16);
       const int lo_y = (sy + before_y) >> 16, hi_y = (int)(((i64)sy + before_y + spread_y) >> 16);
       if (hi_x < 0 || hi_y < 0 || lo_x >= in.w || lo_y >= in.h) {

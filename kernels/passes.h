@@ -211,10 +211,7 @@ void run_geometry(Canvas& c, int channels, const Geometry& g, bool pillow13, Are
 }
 
 void run_region_on_bytes(Canvas& c, int channels, const Region& r) {
-  if (!c.lut_pending) {  // forces a copy of the source, which is never written
-    for (Table<u8>& table : c.lut) table = identity_table();
-    c.lut_pending = true;
-  }
+  pend_copy(c);  // the source is never written
   materialise(c, channels);
   for (int k = 0; k < channels; k++)
     for (int y = max_of(r.top, 0); y < min_of(r.top + r.height, c.image.h); y++)

@@ -85,7 +85,7 @@ void count_channel(const Planes& image, int channel, u32* histogram) {
   counters.clear();
   memset(histogram, 0, 256 * sizeof(u32));
   int room = counters.MOST;
-  each_run(image, image, [&](ptrdiff_t at, ptrdiff_t, int n) {
+  each_run(image, [&](ptrdiff_t at, int n) {
     while (n > room) {
       counters.count(image.p[channel] + at, room);
       at += room;
@@ -115,7 +115,7 @@ void channel_stats(const Canvas& c, int channel, StatsStorage& s) {
 // Only the lowest and the highest value. The tables are written already.
 void range_stats(const Canvas& c, int channel, StatsStorage& s) {
   u8 lo = 255, hi = 0;
-  each_run(c.image, c.image, [&](ptrdiff_t at, ptrdiff_t, int n) {
+  each_run(c.image, [&](ptrdiff_t at, int n) {
     const u8* src = c.image.p[channel] + at;
     for (int x = 0; x < n; x++) {
       lo = src[x] < lo ? src[x] : lo;
@@ -130,7 +130,7 @@ void luma_stats(const Canvas& c, int channels, StatsStorage& s) {
   const Planes& in = c.image;
   if (channels == 1) return channel_stats(c, 0, s);
   s.stats = {s.histogram, s.below, 0, 0, (u32)in.h * (u32)in.w, 0};
-  each_run(in, in, [&](ptrdiff_t at, ptrdiff_t, int n) {
+  each_run(in, [&](ptrdiff_t at, int n) {
     const u8 *r = in.p[0] + at, *g = in.p[1] + at, *b = in.p[2] + at;
     enum : int { STEP = sizeof(Ints) };
     int x = 0;
