@@ -48,10 +48,13 @@ AE_FN u8 autocontrast(u8 v, const Stats& channel, const double*) {
 
 AE_FN u8 posterize(u8 v, int, const double* args) { return (u8)(v & ~((1 << (8 - (int)args[0])) - 1)); }
 
-AE_FN u8 solarize(u8 v, int, const double* args) { return v < args[0] ? v : (u8)(255 - v); }
+// The whole numbers below a threshold are those below the next whole number, which ints compare.
+AE_FN int whole_threshold(double v) { return v <= 0.0 ? 0 : v >= 256.0 ? 256 : (int)ceil(v); }
+
+AE_FN u8 solarize(u8 v, int, const double* args) { return v < whole_threshold(args[0]) ? v : (u8)(255 - v); }
 
 AE_FN u8 solarize_add(u8 v, int, const double* args) {
-  return v < args[1] ? (u8)min_of(255, v + (int)args[0]) : v;
+  return v < whole_threshold(args[1]) ? (u8)min_of(255, v + (int)args[0]) : v;
 }
 
 AE_FN u8 invert(u8 v, int, const double*) { return (u8)(255 - v); }

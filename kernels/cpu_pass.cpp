@@ -4,6 +4,8 @@
 // into two planes-of-bytes buffers that stay in cache.
 #include <stdlib.h>
 
+#include <new>
+
 #include "dispatch.h"
 #include "finish.h"
 #include "geometry_ops.h"
@@ -29,6 +31,7 @@ void run_call(Canvas& c, int channels, const Call& call, Arena arena) {
 #undef AE_CASE
 #define AE_CASE(name)                                         \
   case OP_##name:                                             \
+    materialise_small(c, channels);                           \
     return compose(c, channels, [&](int k, u8* t) {           \
       channel_stats(c, k, s);                                 \
       fill(t, [&](u8 v) { return name(v, s.stats, args); });  \
@@ -84,11 +87,9 @@ struct Steps {
 
   // h, w: the image's size, before and after.
   void add(const Call& call, int channels, int& h, int& w) {
-    Step& s = step[count++];
-    s.call = &call;
-    s.map.type = GEOMETRY_COPY;
+    // Made in its place: a copy would wait for the stores of all its parts.
+    Step& s = *new (step + count++) Step{&call, is_map(call) ? geometry_of(call, h, w) : Geometry()};
     if (is_map(call)) {
-      s.map = geometry_of(call, h, w);
       if (s.map.type == GEOMETRY_RESAMPLE) widen(work, resample_scratch(s.map, channels));
       h = s.map.out_h;
       w = s.map.out_w;
@@ -189,6 +190,15 @@ Canvas* draw_canvas(const Job& job, int row, Memory& block, Memory& steps_memory
   return c;
 }
 
+// Asks for a small image's bytes while the row before is run; a large one's own rows are foreseen by the machine.
+void prefetch(const Job& job, int row) {
+  const Source& s = job.sources[row];
+  const ptrdiff_t bytes = (ptrdiff_t)s.h * s.w;
+  if (s.stride_x != 1 || s.stride_y != s.w || bytes > 4096) return;
+  for (int k = 0; k < job.channels; k++)
+    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(s.data + k * s.stride_c + i, 0, 2);
+}
+
 }  // namespace
 
 bool run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
@@ -207,6 +217,7 @@ bool run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
   bool fits = true;
   for (int i = 0; i < count && fits; i++) {
     const int row = rows[i];
+    if (i + 1 < count) prefetch(job, rows[i + 1]);
     if (drawn[own] != row && drawn[own ^ 1] == row) own ^= 1;
     fits = drawn[own] == row || draw(own, row);
     const auto canvas_of = [&](int partner) {

@@ -89,13 +89,19 @@ void erase(const Regions& regions, int dtype, int k, const Area& area, const Tar
   for (int i = 0; i < regions.count; i++) {
     const Region& r = regions.at[i];
     const int x0 = max_of(r.left, area.left), x1 = min_of(r.left + r.width, area.left + area.width);
+    const int y0 = max_of(r.top, area.top), y1 = min_of(r.top + r.height, area.top + area.height);
+    if (x0 >= x1 || y0 >= y1) continue;
+    T* const corner = to.data + (y0 - area.top) * to.stride + (x0 - area.left) * to.step;
     T value;
     to_output(dtype, r.value[k], value);
-    for (int y = max_of(r.top, area.top); y < min_of(r.top + r.height, area.top + area.height); y++) {
-      T* const line = to.data + (y - area.top) * to.stride - area.left * to.step;
-      if (r.noise) for (int x = x0; x < x1; x++) to_output(dtype, value_in(r, k, x, y), line[x * to.step]);
-      else if (to.step == 1) fill_values(line + x0, x1 - x0, value);
-      else for (int x = x0; x < x1; x++) line[x * to.step] = value;
+    if (to.step == 1 && !r.noise) {
+      fill_rows(corner, to.stride, x1 - x0, y1 - y0, value);
+      continue;
+    }
+    for (int y = y0; y < y1; y++) {
+      T* const line = corner + (y - y0) * to.stride;
+      if (r.noise) for (int x = x0; x < x1; x++) to_output(dtype, value_in(r, k, x, y), line[(x - x0) * to.step]);
+      else for (int x = x0; x < x1; x++) line[(x - x0) * to.step] = value;
     }
   }
 }

@@ -120,8 +120,9 @@ inline void store_tile(const Planes& out, int k, int x, int y, __m512i v) {
     const __m128i pair[4] = {_mm512_castsi512_si128(v), _mm512_extracti32x4_epi32(v, 1), _mm512_extracti32x4_epi32(v, 2),
                              _mm512_extracti32x4_epi32(v, 3)};
     for (int q = 0; q < 4; q++, dst += 2 * out.stride) {
-      _mm_storel_epi64((__m128i*)dst, pair[q]);
-      _mm_storeh_pd((double*)(dst + out.stride), _mm_castsi128_pd(pair[q]));
+      const i64 upper = _mm_cvtsi128_si64(pair[q]), lower = _mm_extract_epi64(pair[q], 1);
+      memcpy(dst, &upper, TILE);
+      memcpy(dst + out.stride, &lower, TILE);
     }
     return;
   }

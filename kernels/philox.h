@@ -24,8 +24,15 @@ AE_FN void philox(Stream& s) {
   s.left = 4;
 }
 
-AE_FN Stream stream_of(u64 seed, u32 epoch, u64 sample_id, int position) {
-  return {{(u32)seed, (u32)(seed >> 32)}, {(u32)position << 16, epoch, (u32)sample_id, (u32)(sample_id >> 32)}, {}, 0};
+// Writes field by field: a stream copied whole is waited for by the load behind its stores.
+AE_FN void begin(Stream& s, u64 seed, u32 epoch, u64 sample_id, int position) {
+  s.key[0] = (u32)seed;
+  s.key[1] = (u32)(seed >> 32);
+  s.counter[0] = (u32)position << 16;
+  s.counter[1] = epoch;
+  s.counter[2] = (u32)sample_id;
+  s.counter[3] = (u32)(sample_id >> 32);
+  s.left = 0;
 }
 
 AE_FN u32 draw(Stream& s) {

@@ -98,7 +98,7 @@ inline void sample_rows(const Samples& b, const double* spec, int n_transforms, 
     const bool per_group = spec[HEAD_PER_GROUP] != 0.0;
     for (int i = 0; i < count; i++) {
       const u64 id = per_group ? b.ids[(start + i) / b.group * b.group] : drafts[i].id;
-      streams[i] = stream_of(b.seed, b.epoch, id, per_group ? position + GROUP_DRAWS : position);
+      begin(streams[i], b.seed, b.epoch, id, per_group ? position + GROUP_DRAWS : position);
       philox(streams[i]);
       for (int k = 0; k < slots; k++) {
         drafts[i].next[k].op = -1;
@@ -123,7 +123,8 @@ inline void assign_partners(const Samples& b, int position) {
   int* order = (int*)malloc(sizeof(int) * b.group);
   for (int start = 0; start < b.size; start += b.group) {
     const int n = min_of(b.group, b.size - start);
-    Stream s = stream_of(b.seed, b.epoch, b.ids[start], position + GROUP_PARTNERS);
+    Stream s;
+    begin(s, b.seed, b.epoch, b.ids[start], position + GROUP_PARTNERS);
     shuffle(s, order, n);
     for (int i = 0; i < n; i++) {
       Call* row = b.calls + (size_t)(start + order[i]) * b.slots;

@@ -143,9 +143,11 @@ inline void shift_rows(const u8* src, ptrdiff_t stride, int in_w, int in_h, int 
   }
 }
 
+// `h` rows of n values, `stride` apart.
 template <class T>
-inline void fill_values(T* dst, int n, T value) {
-  for (int x = 0; x < n; x++) dst[x] = value;
+inline void fill_rows(T* dst, ptrdiff_t stride, int n, int h, T value) {
+  for (int y = 0; y < h; y++)
+    for (int x = 0; x < n; x++) dst[y * stride + x] = value;
 }
 
 }}  // namespace

@@ -39,13 +39,11 @@ u32 count_below(const u32* histogram, u32* below) {
 void finish_stats(StatsStorage& s) {
   const u32 count = count_below(s.histogram, s.below);
   int lo = 0, hi = 0;  // loops without branches, for the vectors: lo values have nothing up to them, hi not yet all
-  u64 below = 0;
   for (int v = 0; v < 256; v++) {
     lo += s.below[v] + s.histogram[v] == 0;
     hi += s.below[v] + s.histogram[v] < count;
-    below += s.below[v];
   }
-  s.stats = {s.histogram, s.below, lo, hi, count, 255 * (u64)count - below};
+  s.stats = {s.histogram, s.below, lo, hi, count, 0};
 }
 
 // Many tables, because neighbouring pixels are often equal and one counter would wait for itself; of 16 bits, so that
@@ -57,7 +55,7 @@ struct Counters {
   typedef u16 __attribute__((may_alias)) Half;
   alignas(64) u32 word[PAIRS][256];
 
-  void clear() { fill_values(word[0], PAIRS * 256, 0u); }
+  void clear() { memset(word, 0, sizeof word); }
 
   // Out of line, so that a register of its own addresses the tables.
   __attribute__((noinline)) void count(const u8* src, int n) {
@@ -100,8 +98,17 @@ void count_channel(const Planes& image, int channel, u32* histogram) {
   counters.add_to(histogram);
 }
 
+bool is_small(const Planes& image) { return image.w * image.h < 8192; }
+
+// A small image's pending table is written before a histogram: that takes less time than adding up the counts of the
+// values that the table makes equal.
+void materialise_small(Canvas& c, int channels) {
+  if (is_small(c.image)) materialise_table(c, channels);
+}
+
+// The histogram of a channel; all but the sum.
 void channel_stats(const Canvas& c, int channel, StatsStorage& s) {
-  if (c.image.w * c.image.h < 8192) count_channel<4>(c.image, channel, s.histogram);  // fewer to clear
+  if (is_small(c.image)) count_channel<4>(c.image, channel, s.histogram);  // fewer to clear
   else count_channel<8>(c.image, channel, s.histogram);
   if (c.lut_pending) {
     u32 raw[256];
@@ -128,8 +135,9 @@ void range_stats(const Canvas& c, int channel, StatsStorage& s) {
 // Only count and sum: what an op on luma may read. The tables are written already.
 void luma_stats(const Canvas& c, int channels, StatsStorage& s) {
   const Planes& in = c.image;
-  if (channels == 1) return channel_stats(c, 0, s);
   s.stats = {s.histogram, s.below, 0, 0, (u32)in.h * (u32)in.w, 0};
+  if (channels == 1)
+    return each_run(in, [&](ptrdiff_t at, int n) { for (int x = 0; x < n; x++) s.stats.sum += in.p[0][at + x]; });
   each_run(in, [&](ptrdiff_t at, int n) {
     const u8 *r = in.p[0] + at, *g = in.p[1] + at, *b = in.p[2] + at;
     enum : int { STEP = sizeof(Ints) };
