@@ -1,6 +1,6 @@
-"""Runs the suite with the extension built to watch itself: one run for each build that `make sanitize` has made.
+"""Runs the suite with the extension built to watch itself, on each build that `make sanitize` has made.
 
-    python tests/sanitize.py [address] [thread] [pytest's arguments]
+    python tests/sanitize.py [address] [thread] [test files]
 
 `address` finds memory misused or leaked, and undefined behaviour; `thread` finds data races. Any report is a failure,
 also that of a process whose end nobody looks at.
@@ -13,17 +13,26 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
 PRELOADED = {"address": ("libasan.so", "libubsan.so"), "thread": ("libtsan.so",)}  # Python itself is linked with none
 SETTINGS = {
     # Leaks are looked for at the end of Python, by sitecustomize.py, for which memory must be malloc's: a pointer that
     # lies in Python's own pools is not seen.
     "address": {"ASAN_OPTIONS": "leak_check_at_exit=0", "UBSAN_OPTIONS": "", "PYTHONMALLOC": "malloc"},
-    # Without die_after_fork=0 a child of a process with threads ends as soon as it starts one of its own.
-    "thread": {"TSAN_OPTIONS": f"die_after_fork=0:suppressions={ROOT}/tests/tsan.supp"},
+    # Without die_after_fork=0 a child of a process with threads ends as soon as it starts one of its own. The threads
+    # of torch's operators and of NumPy's BLAS stay out: it cannot see their barriers. Ours are as many as a test asks.
+    "thread": {
+        "TSAN_OPTIONS": f"die_after_fork=0:suppressions={TESTS}/tsan.supp",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    },
 }
 REPORT = re.compile("Sanitizer|runtime error:")  # not what they say of themselves, of stacks that others switch, say
+# libtsan asks for half the address space for a thread that starts while another loads a library, as decoders do.
+ENDED_ITSELF = re.compile(r"==\d+==ERROR: ThreadSanitizer failed to allocate 0x1e[^\n]*\n")
 LEFT_OUT = {
+    "test_benchmarks.py": "times peers, among them DALI, whose threads' order cannot be seen",
     "test_train.py": "trains networks: minutes of torch's own code over a loader and pipelines that have other tests",
     "test_cuda.py::test_emulation_finds": "tests the emulated GPU, which the sanitizers don't watch",
     "test_cuda.py::test_every_kernel_compiles_without_spills": "asks a compiler about the GPU's code",
@@ -33,27 +42,44 @@ LEFT_OUT = {
 
 def main() -> int:
     chosen = [name for name in PRELOADED if name in sys.argv[1:]] or list(PRELOADED)
-    arguments = [argument for argument in sys.argv[1:] if argument not in PRELOADED]
-    return max([check(name, arguments) for name in chosen])
+    files = [Path(argument) for argument in sys.argv[1:] if argument not in PRELOADED]
+    return max([check(name, files or sorted(TESTS.glob("test_*.py"))) for name in chosen])
 
 
-def check(name: str, arguments: list[str]) -> int:
-    """Runs the tests on a build: 0 where they pass and nothing is reported."""
+def check(name: str, files: list[Path]) -> int:
+    """Runs test files on a build, each in a process of its own: 0 where they pass and nothing is reported."""
     folder = ROOT / "build" / f"sanitize-{name}"
-    for report in folder.glob("report.*"):
+    for report in reports_in(folder):
         report.unlink()
-    print(f"The tests on the {name} build:", flush=True)
     begun = time.monotonic()
-    without = [f"--deselect=tests/{test}" for test in LEFT_OUT]
-    tests = [sys.executable, "-m", "pytest", "--capture=sys", "--hypothesis-profile=ci", *without, *arguments]
-    with open(folder / "report.stderr", "wb") as stderr:  # where UBSan writes, whatever its log_path
-        status = subprocess.run(tests, cwd=ROOT, env=os.environ | environment(name, folder), stderr=stderr).returncode
-    texts = [report.read_text(errors="replace") for report in sorted(folder.glob("report.*"))]
-    reports = [text for text in texts if REPORT.search(text)]
+    files = [file for file in files if file.name not in LEFT_OUT]
+    failed = [file.name for file in files if not passes(name, folder, file)]
+    reports = [report.read_text(errors="replace") for report in reports_in(folder)]
     print(*reports, sep="\n")
     minutes = (time.monotonic() - begun) / 60
-    print(f"{name}: {len(reports)} files with reports, pytest's status {status}, {minutes:.1f} minutes", flush=True)
-    return 1 if reports or status else 0
+    print(f"{name}: {len(reports)} reports, failed: {', '.join(failed) or 'none'}, {minutes:.1f} minutes", flush=True)
+    return 1 if reports or failed else 0
+
+
+def passes(name: str, folder: Path, file: Path, tries: int = 3) -> bool:
+    """Whether a file's tests pass; tried again where the sanitizer itself ended them."""
+    print(f"{name}: {file.name}", flush=True)
+    without = [f"--deselect=tests/{test}" for test in LEFT_OUT]
+    tests = [sys.executable, "-m", "pytest", "--quiet", "--capture=sys", "--hypothesis-profile=ci", *without, str(file)]
+    with open(folder / f"report.{file.stem}", "wb") as stderr:  # where UBSan writes, whatever its log_path
+        status = subprocess.run(tests, cwd=ROOT, env=os.environ | environment(name, folder), stderr=stderr).returncode
+    own = [report for report in reports_in(folder) if ENDED_ITSELF.fullmatch(report.read_text(errors="replace"))]
+    if not own or tries == 1:
+        return status == 0
+    for report in own:
+        report.unlink()
+    print(f"{name}: {file.name} again: libtsan could not start a thread", flush=True)
+    return passes(name, folder, file, tries - 1)
+
+
+def reports_in(folder: Path) -> list[Path]:
+    """What a build's processes have written of errors."""
+    return [path for path in sorted(folder.glob("report.*")) if REPORT.search(path.read_text(errors="replace"))]
 
 
 def environment(name: str, folder: Path) -> dict[str, str]:
@@ -61,7 +87,7 @@ def environment(name: str, folder: Path) -> dict[str, str]:
     libraries = [compilers(library) for library in PRELOADED[name]]
     common = f"print_stacktrace=1:log_path={folder}/report:"
     settings = {key: common + value if key.endswith("_OPTIONS") else value for key, value in SETTINGS[name].items()}
-    path = str(ROOT / "tests" / "sanitized")
+    path = str(TESTS / "sanitized")
     return {"LD_PRELOAD": " ".join(libraries), "SANITIZED": str(folder), "PYTHONPATH": path, **settings}
 
 

@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import multiprocessing.util  # its own end at exit is registered before ours, and so comes after
 import os
 import sys
 from importlib.machinery import PathFinder
@@ -24,10 +25,17 @@ def double_the_stacks_of_new_threads():
     libc.pthread_setattr_default_np(attributes)
 
 
+def kill_children_left():
+    """Ends workers that multiprocessing would wait for: under a sanitizer a forked child may not hear its signal."""
+    for child in multiprocessing.active_children():
+        child.kill()
+
+
 sys.meta_path.insert(0, SanitizedExtension)
 if os.environ["SANITIZED"].endswith("address"):
     # Looked for while the interpreter stands: what it holds on to until then is no leak.
     atexit.register(ctypes.CDLL(None).__lsan_do_recoverable_leak_check)
 else:
     # In a child ThreadSanitizer still knows the parent's threads, and ends the process where an id comes twice.
+    atexit.register(kill_children_left)
     os.register_at_fork(after_in_child=double_the_stacks_of_new_threads)
