@@ -155,9 +155,8 @@ void affine_nearest(Canvas& c, int channels, const Geometry& g) {
   fill_before_tables(c, channels, g.fill, fill);
   const FixedMap map = fixed_map(g, fill, c);
   const Planes out = target(c, channels, g.out_h, g.out_w);
-  gather(c.image, out, channels, map);
+  gather(c, out, channels, map);
   adopt(c, out);
-  c.flip_x = c.flip_y = false;
 }
 
 void affine_smoothly(const Canvas& c, int channels, const Geometry& g, const Planes& out) {
