@@ -2,7 +2,6 @@
 
 import atexit
 import ctypes
-import multiprocessing.util  # its own end at exit is registered before ours, and so comes after
 import os
 import sys
 from importlib.machinery import PathFinder
@@ -26,7 +25,7 @@ def double_the_stacks_of_new_threads():
 
 
 def kill_children_left():
-    """Ends workers that multiprocessing would wait for: under a sanitizer a forked child may not hear its signal."""
+    """Ends workers that multiprocessing would wait for: under the sanitizer a forked child may not hear its signal."""
     for child in multiprocessing.active_children():
         child.kill()
 
@@ -37,5 +36,7 @@ if os.environ["SANITIZED"].endswith("address"):
     atexit.register(ctypes.CDLL(None).__lsan_do_recoverable_leak_check)
 else:
     # In a child ThreadSanitizer still knows the parent's threads, and ends the process where an id comes twice.
+    import multiprocessing.util  # what it does at the end is registered before ours, and so comes after
+
     atexit.register(kill_children_left)
     os.register_at_fork(after_in_child=double_the_stacks_of_new_threads)
