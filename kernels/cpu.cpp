@@ -2,12 +2,14 @@
 // integers from tensors that the caller (augengine/backends/cpu.py) has checked and holds.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <exception>
 #include <mutex>
@@ -99,8 +101,7 @@ void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids
 
 // Of one call of `run`, kept from call to call.
 struct RunMemory {
-  std::vector<ae::Source> images;
-  std::vector<int> order;  // in which the rows are run
+  std::vector<int> order;  // in which rows that mix are run
   std::vector<char> seen;
   std::vector<uint8_t> values;
 };
@@ -116,6 +117,7 @@ bool mixes(const ae::Job& job) {
 void order_mixed_rows(const ae::Job& job, RunMemory& m) {
   using namespace ae::baseline;
   const Call* calls = (const Call*)job.calls;
+  m.order.clear();
   m.seen.assign(job.batch, 0);
   for (int start = 0; start < job.batch; start++) {
     for (int row = start; row >= 0 && !m.seen[row];) {
@@ -178,34 +180,28 @@ typedef nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> Flo
 // out: pointer, and (n, c, y, x) strides in elements.
 void run(SourceTable sources, CallBytes calls, int slots, int channels, int finish_position, bool pillow13,
          Floats table, Floats mean_std, uint64_t out, int dtype, int out_h,
-         int out_w, const std::vector<int64_t>& strides, int threads) {
+         int out_w, const std::array<int64_t, 4>& strides, int threads) {
   static thread_local RunMemory memory;
   const int batch = (int)sources.shape(0);
-  memory.images.resize(batch);
-  ae::Job job = {memory.images.data(), calls.data(), batch, slots, channels, finish_position, pillow13, table.data(),
-                 mean_std.data(), nullptr, (void*)out, dtype, out_h, out_w, strides[0], strides[1], strides[2], strides[3], false};
-  for (int i = 0; i < batch; i++) {
-    const int64_t* s = sources.data() + 6 * i;
-    memory.images[i] = {(const uint8_t*)s[0], s[3], s[4], s[5], (int)s[1], (int)s[2]};
-  }
+  ae::Job job = {(const ae::Source*)sources.data(), calls.data(), batch, slots, channels, finish_position, pillow13,
+                 table.data(), mean_std.data(), nullptr, (void*)out, dtype, out_h, out_w, strides[0], strides[1], strides[2],
+                 strides[3], false, nullptr};
   const ae::baseline::Limits limits = {slots, batch, finish_position, out_h, out_w};
   ae::Unlocked unlocked;
   job.values = values_of(job, memory.values);
   const int bytes[] = {1, 4, 2, 2};
   job.stream = (size_t)batch * channels * out_h * out_w * bytes[dtype] > cached_bytes();
   const auto check = [&](int row) {
-    check_row((const Call*)job.calls + (size_t)row * slots, row, job.sources[row].h, job.sources[row].w, limits);
+    const ae::Source& source = job.sources[row];
+    check_row((const Call*)job.calls + (size_t)row * slots, row, (int)source.h, (int)source.w, limits);
   };
-  memory.order.clear();
   const bool is_mixed = mixes(job);
   if (is_mixed) {  // a row may read any other, so all are checked before any is run
     for (int i = 0; i < batch; i++) check(i);
     order_mixed_rows(job, memory);
-  } else {
-    for (int i = 0; i < batch; i++) memory.order.push_back(i);
+    job.order = memory.order.data();
   }
   const int piece = piece_of(job, threads), pieces = (batch + piece - 1) / piece;
-  const int* const order = memory.order.data();
   ae::RunRows* const run_rows = chosen_isa().run;
   std::atomic<bool> out_of_memory{false};
   Refusals refusals;
@@ -218,7 +214,7 @@ void run(SourceTable sources, CallBytes calls, int slots, int channels, int fini
     } catch (...) {
       return refusals.add(row, std::current_exception());
     }
-    if (!run_rows(job, order + first, count, scratch)) out_of_memory = true;
+    if (!run_rows(job, first, count, scratch)) out_of_memory = true;
   });
   if (refusals.error) std::rethrow_exception(refusals.error);
   if (out_of_memory) throw std::bad_alloc();
@@ -293,7 +289,7 @@ std::vector<double> perspective(const std::vector<double>& from, const std::vect
 // the workspace's first bytes, its size, the bytes of it that must be 0, and (kernel, first, count, blocks) a launch.
 nb::tuple lower(SourceTable sources, CallBytes calls, int slots, int channels, int finish_position, bool pillow13,
                 nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> table, int dtype, int out_h,
-                int out_w, const std::vector<int64_t>& strides) {
+                int out_w, const std::array<int64_t, 4>& strides) {
   using namespace ae::baseline;
   static const char* const names[] = {
 #define AE_NAME(name) #name,

@@ -117,10 +117,10 @@ struct Steps {
 
 bool steps_of(const Job& job, int row, Memory& memory, Steps& steps) {
   const Source& s = job.sources[row];
-  steps = {(Step*)reserve(memory, sizeof(Step) * (job.slots + 1)), 0, (size_t)s.h * s.w * job.channels, 0, 0};
+  steps = {(Step*)reserve(memory, sizeof(Step) * (job.slots + 1)), 0, (size_t)(s.h * s.w * job.channels), 0, 0};
   if (!steps.step) return false;
   const Call* calls = calls_of(job, row);
-  int h = s.h, w = s.w;
+  int h = (int)s.h, w = (int)s.w;
   for (int i = 0; i < job.slots; i++) {
     if (calls[i].op < 0 || calls[i].position > job.finish_position || is_mix(calls[i])) continue;
     steps.add(calls[i], job.channels, h, w);
@@ -130,14 +130,14 @@ bool steps_of(const Job& job, int row, Memory& memory, Steps& steps) {
 
 // Interleaved or otherwise strided images become planes; only the rectangle that a first resize reads is copied.
 void gather_source(const Job& job, const Source& s, Steps& steps, Canvas& c) {
-  int top = 0, left = 0, h = s.h, w = s.w;
+  int top = 0, left = 0, h = (int)s.h, w = (int)s.w;
   if (steps.count > 0 && steps.step[0].map.type == GEOMETRY_RESAMPLE) {
     Geometry& g = steps.step[0].map;
     top = g.top; left = g.left; h = g.box_h; w = g.box_w;
     g.top = g.left = 0;
   }
   const Planes out = target(c, job.channels, h, w);
-  const u8* base = s.data + top * s.stride_y + left * s.stride_x;
+  const u8* base = s.data() + top * s.stride_y + left * s.stride_x;
   for (int y = 0; y < h; y++) {
     const u8* src = base + y * s.stride_y;
     if (job.channels == 3 && s.stride_c == 1 && s.stride_x == 3) {
@@ -177,8 +177,8 @@ Canvas* draw_canvas(const Job& job, int row, Memory& block, Memory& steps_memory
   if (!c) return nullptr;
   const Source& s = job.sources[row];
   if (s.stride_x == 1 || s.w == 1) {
-    c->image = {{nullptr, nullptr, nullptr}, s.stride_y, s.h, s.w};
-    for (int k = 0; k < job.channels; k++) c->image.p[k] = (u8*)s.data + k * s.stride_c;
+    c->image = {{nullptr, nullptr, nullptr}, s.stride_y, (int)s.h, (int)s.w};
+    for (int k = 0; k < job.channels; k++) c->image.p[k] = (u8*)s.data() + k * s.stride_c;
   } else {
     gather_source(job, s, steps, *c);
   }
@@ -193,15 +193,15 @@ Canvas* draw_canvas(const Job& job, int row, Memory& block, Memory& steps_memory
 // Asks for a small image's bytes while the row before is run; a large one's own rows are foreseen by the machine.
 void prefetch(const Job& job, int row) {
   const Source& s = job.sources[row];
-  const ptrdiff_t bytes = (ptrdiff_t)s.h * s.w;
+  const ptrdiff_t bytes = s.h * s.w;
   if (s.stride_x != 1 || s.stride_y != s.w || bytes > 4096) return;
   for (int k = 0; k < job.channels; k++)
-    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(s.data + k * s.stride_c + i, 0, 2);
+    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(s.data() + k * s.stride_c + i, 0, 2);
 }
 
 }  // namespace
 
-bool run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
+bool run_rows(const Job& job, int start, int count, Scratch& scratch) {
   Arena arena = {reserve(scratch.finish, finish_bytes(job))};
   if (!arena.next) return false;
   FinishTables& tables = *arena.take<FinishTables>(1);
@@ -215,9 +215,10 @@ bool run_rows(const Job& job, const int* rows, int count, Scratch& scratch) {
   };
   int own = 0;
   bool fits = true;
+  const auto row_at = [&](int i) { return job.order ? job.order[start + i] : start + i; };
   for (int i = 0; i < count && fits; i++) {
-    const int row = rows[i];
-    if (i + 1 < count) prefetch(job, rows[i + 1]);
+    const int row = row_at(i);
+    if (i + 1 < count) prefetch(job, row_at(i + 1));
     if (drawn[own] != row && drawn[own ^ 1] == row) own ^= 1;
     fits = drawn[own] == row || draw(own, row);
     const auto canvas_of = [&](int partner) {

@@ -8,10 +8,10 @@
 
 namespace ae {
 
-struct Source {  // one image, bytes; strides in bytes
-  const uint8_t* data;
-  ptrdiff_t stride_c, stride_y, stride_x;
-  int h, w;
+struct Source {  // one image, a row of `Images.table` (augengine/backends/images.py); strides in bytes
+  int64_t address, h, w, stride_c, stride_y, stride_x;
+
+  const uint8_t* data() const { return (const uint8_t*)address; }
 };
 
 struct Job {
@@ -27,6 +27,7 @@ struct Job {
   int dtype, out_h, out_w;
   ptrdiff_t stride_n, stride_c, stride_y, stride_x;  // of `out`, in elements
   bool stream;  // the batch is larger than the caches
+  const int* order;  // in which the rows are run; null: one after the other
 };
 
 // Memory that grows and never shrinks.
@@ -41,7 +42,8 @@ struct Scratch {
   Memory canvas[2], steps, finish;
 };
 
-// Rows of the batch in this order; false where memory for the scratch is lacking. Consecutive rows share work where the next is the partner of the one before.
-typedef bool RunRows(const Job&, const int* rows, int count, Scratch&);
+// Rows of the batch from the start-th in its order on; false where memory for the scratch is lacking. Consecutive rows
+// share work where the next is the partner of the one before.
+typedef bool RunRows(const Job&, int start, int count, Scratch&);
 
 }  // namespace ae

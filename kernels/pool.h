@@ -5,19 +5,34 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
-#include <functional>
 #include <mutex>
 #include <system_error>
 #include <thread>
 
 namespace ae {
 
+// A call of work(thread, item), without the memory that std::function would take for it.
+class Work {
+ public:
+  template <class F>
+  explicit Work(F& work) : work_(&work), call_([](void* f, int thread, int item) { (*(F*)f)(thread, item); }) {}
+  void operator()(int thread, int item) const { call_(work_, thread, item); }
+
+ private:
+  void* work_;
+  void (*call_)(void*, int, int);
+};
+
 class Pool {
  public:
   // Runs work(thread, item) for every item on up to `threads` threads, the calling one included; `work` must not throw.
   // Runs on more than one thread take turns. A helper that comes when all items are handed out is not waited for: where
   // other threads (torch's spin for a while after their work) hold its core, that would be long.
-  void run(int threads, int items, const std::function<void(int, int)>& work) {
+  template <class F>
+  void run(int threads, int items, F&& work) { run_work(threads, items, Work(work)); }
+
+ private:
+  void run_work(int threads, int items, Work work) {
     if (threads > items) threads = items;
     if (threads <= 1) {
       for (int i = 0; i < items; i++) work(0, i);
@@ -39,7 +54,6 @@ class Pool {
     done_.wait(guard, [&] { return running_ == 0; });
   }
 
- private:
   struct Helper {
     std::condition_variable wake;
     bool called = false;
@@ -82,7 +96,7 @@ class Pool {
   std::mutex run_lock_, lock_;
   std::condition_variable done_;
   std::deque<Helper> helpers_;  // changed by the thread that has run_lock_ alone
-  const std::function<void(int, int)>* work_ = nullptr;
+  const Work* work_ = nullptr;
   std::atomic<int> next_{0};
   int items_ = 0, running_ = 0;  // with work_: written under lock_
 };
