@@ -138,24 +138,32 @@ inline void blend_columns(const Planes& in, const Planes& out, int k, int x, int
   }
 }
 
+// A few rows at a time, all their tiles: a photo's rows come from memory once, and in order.
 inline void resample_columns(const Planes& in, const Planes& out, int channels, const Axis& axis, int* work) {
-  const int pairs = (axis.used + 1) / 2;
-  PairTable* const table = (PairTable*)work;
+  enum : int { ROWS = 16 };
+  const int pairs = (axis.used + 1) / 2, tiles = (out.w + TILE - 1) / TILE;
+  PairTable* const tables = (PairTable*)work;  // two of `pairs` a tile
+  Eight* const eights = (Eight*)(tables + (size_t)2 * pairs * tiles);
   const auto blend = pairs == 1 ? blend_columns<1> : pairs == 2 ? blend_columns<2> : blend_columns<0>;
-  for (int x = 0; x < out.w; x += TILE) {
-    const int from = min_of(x, out.w - TILE);  // the last tile may overlap the one before
-    const auto eight = [&](int i) { return eight_of(in, axis, from + 4 * i, table + pairs * i, pairs); };
-    const Eight e[2] = {from < 0 ? Eight{} : eight(0), from < 0 ? Eight{} : eight(1)};
-    for (int k = 0; k < channels; k++) {
-      if (e[0].fits && e[1].fits) {
-        blend(in, out, k, from, 0, out.h, e, table, pairs);
-      } else {
-        for (int y = 0; y < out.h; y++) resample_span(in, out, k, y, x, min_of(x + TILE, out.w), axis);
+  for (int i = 0; i < 2 * tiles; i++) {
+    const int from = min_of(i / 2 * TILE, out.w - TILE);  // the last tile may overlap the one before
+    eights[i] = from < 0 ? Eight{} : eight_of(in, axis, from + 4 * (i % 2), tables + (size_t)pairs * i, pairs);
+  }
+  for (int y0 = 0; y0 < out.h; y0 += ROWS) {
+    const int y1 = min_of(y0 + ROWS, out.h);
+    for (int k = 0; k < channels; k++)
+      for (int t = 0; t < tiles; t++) {
+        const Eight* const e = eights + 2 * t;
+        const int x = t * TILE, end = min_of(x + TILE, out.w);
+        if (e[0].fits && e[1].fits) blend(in, out, k, end - TILE, y0, y1, e, tables + (size_t)2 * pairs * t, pairs);
+        else for (int y = y0; y < y1; y++) resample_span(in, out, k, y, x, end, axis);
       }
-    }
   }
 }
 
-inline size_t work_ints(int width, int) { return (size_t)(width + 1) * 3 * 8 + 32; }
+inline size_t work_ints(int width, int side) {
+  const size_t tile = (width + 1) * sizeof(PairTable) + 2 * sizeof(Eight);
+  return (side / TILE + 1) * tile / sizeof(int) + 32;
+}
 
 }}  // namespace
