@@ -90,15 +90,40 @@ def _read_pipeline(path: Path) -> "Pipeline":
 def _add_doctor(command: argparse.ArgumentParser) -> None:
     command.description = "Reports libraries, backends and decoders, tries them, and says what to install."
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
+    command.add_argument(
+        "--compile",
+        metavar="ARCHS",
+        help="instead: compile the CUDA kernels for these architectures (sm_80,sm_90), and tell registers, spills and "
+        "shared memory; needs no GPU",
+    )
     command.set_defaults(run=_doctor)
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from augengine.doctor import examine, healthy, print_report, report_json
 
+    if options.compile is not None:
+        return _compile(options.compile.split(","), options.json)
     findings = examine()
     print(report_json(findings)) if options.json else print_report(findings)
     return 0 if healthy(findings) else 1
+
+
+def _compile(archs: list[str], as_json: bool) -> int:
+    """1 where a kernel spills registers or takes more than half of those that a full block has."""
+    from augengine.backends.nvrtc import MOST_REGISTERS, compile_report
+
+    kernels = []
+    for arch in archs:
+        print(f"compiling for {arch} ...", file=sys.stderr, flush=True)
+        kernels += compile_report([arch])
+    if as_json:
+        print(json.dumps({"kernels": kernels}, indent=1))
+    else:
+        print(f"{'arch':8} {'kernel':14} {'registers':>9} {'spilled B':>9} {'shared B':>9}")
+        for k in kernels:
+            print(f"{k['arch']:8} {k['kernel']:14} {k['registers']:9} {k['spill_bytes']:9} {k['shared_bytes']:9}")
+    return int(any(k["spill_bytes"] or k["registers"] > MOST_REGISTERS for k in kernels))
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ KERNELS = (
     "resample",
     "finish",
 )
+MOST_REGISTERS = 128  # of a thread, so that two blocks of 256 threads fit a multiprocessor's 65,536
 INCLUDE = re.compile(r'^\s*#include "([^"]+)"')
 # Pillow multiplies, then adds: a contracted multiply-add changes truncated pixels.
 OPTIONS = {"std": "c++17", "fma": False}
@@ -87,11 +88,33 @@ def cache_folder() -> Path:
     return Path(base) / "augengine" / "kernels"
 
 
+def _checked(arch: str) -> str:
+    if not re.fullmatch(r"sm_\d{2,3}[af]?", arch):
+        raise ValueError(f"architecture: got {arch!r}; expected one such as sm_90 (H100), sm_80 (A100), sm_100 (B200)")
+    return arch
+
+
 def compile_kernels(arch: str) -> Any:
     """The kernels as a cubin for `arch` ("sm_90"), from the disk cache where they were compiled before."""
-    core, utils = cuda_core(), cuda_core("cuda.core.utils")
-    program = core.Program(source(), "c++", core.ProgramOptions(arch=arch, **OPTIONS))
-    return program.compile("cubin", cache=utils.FileStreamProgramCache(cache_folder()))
+    return _compile(arch, {}, cache=cuda_core("cuda.core.utils").FileStreamProgramCache(cache_folder()))
+
+
+def _compile(arch: str, options: dict[str, Any], **outputs: Any) -> Any:
+    """Raises ValueError for an architecture that NVRTC does not know; for all else that it refuses, RuntimeError with
+    its log, and the source in a file."""
+    core = cuda_core()
+    program = core.Program(source(), "c++", core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options))
+    try:
+        return program.compile("cubin", **outputs)
+    except Exception as error:
+        if "--gpu-architecture" in str(error):
+            raise ValueError(
+                f"architecture: got {arch!r}, which this NVRTC does not know; expected sm_90, say"
+            ) from error
+        dump = cache_folder() / f"refused-{arch}.cu"
+        dump.parent.mkdir(parents=True, exist_ok=True)
+        dump.write_text(source())
+        raise RuntimeError(f"NVRTC refused the CUDA kernels for {arch}; their source is in {dump}\n{error}") from error
 
 
 def compile_report(archs: Sequence[str] = ("sm_80", "sm_90", "sm_100")) -> list[KernelReport]:
@@ -100,9 +123,8 @@ def compile_report(archs: Sequence[str] = ("sm_80", "sm_90", "sm_100")) -> list[
 
 
 def _report(arch: str) -> list[KernelReport]:
-    core, log = cuda_core(), io.StringIO()
-    options = core.ProgramOptions(arch=arch, ptxas_options=["-v"], **OPTIONS)
-    core.Program(source(), "c++", options).compile("cubin", logs=log)
+    log = io.StringIO()
+    _compile(arch, {"ptxas_options": ["-v"]}, logs=log)
     return [_parse(arch, part) for part in log.getvalue().split("Compiling entry function")[1:]]
 
 
