@@ -55,9 +55,7 @@ __device__ Window window_at(const Reader& in, int k, int x, int y, int h, int w)
 __device__ u8 gathered(const Reader& in, const Geometry& g, int k, int x, int y) {
   if (g.type == GEOMETRY_PERSPECTIVE || (g.type == GEOMETRY_AFFINE && g.interpolation != NEAREST))
     return interpolated(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in(k, px, py); });
-  const Point p = g.type != GEOMETRY_AFFINE ? crop_point(g, x, y)
-                  : g.fixed                 ? affine_fixed(g, x, y)
-                                            : affine_walked(g, x, y);
+  const Point p = g.type == GEOMETRY_AFFINE ? affine_walked(g, x, y) : crop_point(g, x, y);
   const bool inside = p.x >= 0 && p.x < g.in_w && p.y >= 0 && p.y < g.in_h;
   return inside ? in(k, p.x, p.y) : (u8)g.fill[k];
 }
@@ -159,9 +157,14 @@ AE_KERNEL(tables) {
   Stats stats = {};
   for (int k = 0; k < batch_in(workspace).channels; k++) {
     if (s.histograms >= 0 && !(s.of_luma && k > 0)) stats = stats_of(counts + k * 256, shared);
-    u8 v = s.pending ? table[k * 256] : (u8)threadIdx.x;
+    u8 v = s.pending & PENDING_BYTES ? table[k * 256] : (u8)threadIdx.x;
     for (int i = 0; i < s.calls; i++) v = table_entry(calls[i], v, k, stats);
     table[k * 256] = v;
+    if (threadIdx.x != 0 || s.outside_from >= s.calls) continue;
+    u8* const outside = table + OUTSIDE_AT + k;
+    u8 o = s.pending & PENDING_OUTSIDE ? *outside : (u8)map_of(workspace, s.in)->outside[k];
+    for (int i = s.outside_from; i < s.calls; i++) o = table_entry(calls[i], o, k, stats);
+    *outside = o;
   }
 }
 

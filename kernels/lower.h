@@ -90,12 +90,13 @@ class Lowering {
   std::vector<Finish> finishes_;
   std::vector<Call> calls_;
   std::vector<int> host_taps_;
+  std::vector<Map> maps_;
   i64 device_taps_ = 0, histograms_ = 0, scratch_ = 0;  // how much of each is taken
 
   // of the row being lowered
   int row_ = 0, wave_ = 0, open_table_ = -1;
   View image_ = {};
-  bool pending_ = false;
+  int pending_ = 0;
   View origin_ = {};     // of its chain
   View sum_ = {};
   i64 buffers_[4] = {};  // bytes
@@ -105,7 +106,7 @@ class Lowering {
     image_ = job_.sources[row_];
     wave_ = 1;  // 0 makes the taps
     open_table_ = -1;
-    pending_ = false;
+    pending_ = 0;
     for (i64& bytes : buffers_) bytes = 0;
     for (int i = 0; i < job_.slots; i++)
       if (calls[i].op >= 0 && calls[i].position <= job_.finish_position) lower_call(calls[i]);
@@ -164,8 +165,14 @@ class Lowering {
       add(KERNEL_tables).call = kept;
       wave_++;
     }
-    steps_[open_table_].calls++;
-    pending_ = true;
+    Step& s = steps_[open_table_];
+    if (image_.map && !(pending_ & PENDING_OUTSIDE)) {
+      s.in.map = image_.map;
+      s.outside_from = s.calls;
+    }
+    s.calls++;
+    if (!image_.map) s.outside_from = s.calls;
+    pending_ = PENDING_BYTES | (image_.map ? PENDING_OUTSIDE : 0);
   }
 
   void add_statistics(const Call& call) {
@@ -190,18 +197,29 @@ class Lowering {
   View planes(int h, int w, int buffer, int element_bytes) {
     i64& bytes = buffers_[buffer - 1];
     bytes = std::max(bytes, padded((i64)job_.channels * h * w * element_bytes));
-    return {0, (i64)h * w, w, 1, h, w, buffer};
+    return {0, (i64)h * w, w, 1, h, w, buffer, 0};
   }
 
   // The row's image is what a step of this wave has written.
   void show(const View& written) {
     image_ = written;
-    pending_ = false;
+    pending_ = 0;
     open_table_ = -1;
     wave_++;
   }
 
+  int keep(const Map& map) {
+    maps_.push_back(map);
+    return (int)maps_.size();
+  }
+
+  // Writes what the image's map gives: for what reads each pixel many times, and for a second map.
+  void apply_map() {
+    if (image_.map) add_write(KERNEL_gathers, image_.h, image_.w).geometry = same_size(GEOMETRY_CROP, image_.h, image_.w);
+  }
+
   void add_convolution(const Convolution& c) {
+    apply_map();
     Step& s = add_write(KERNEL_convolutions, image_.h, image_.w);
     s.taps = {(i64)host_taps_.size(), NEAREST, c.w, c.h, 0};
     for (int i = 0; i < c.w; i++) host_taps_.push_back((int)bits_of(c.x[i]));
@@ -225,18 +243,42 @@ class Lowering {
   void add_geometry(const Geometry& g) {
     const bool inside = g.top >= 0 && g.left >= 0 && g.top + g.box_h <= g.in_h && g.left + g.box_w <= g.in_w;
     if (g.type == GEOMETRY_COPY) return;
-    if (g.type == GEOMETRY_ORIENT) {
-      image_ = oriented_view(image_, g);
-    } else if (g.type == GEOMETRY_RESAMPLE) {
-      add_resample(g);
-    } else if (g.type == GEOMETRY_CROP && inside) {
-      image_ = rectangle_view(image_, g);
-    } else {
+    if (g.type == GEOMETRY_RESAMPLE) return add_resample(g);
+    if (g.type == GEOMETRY_ORIENT) return orient(g);
+    if (g.type == GEOMETRY_CROP && inside) return take_rectangle(g);
+    apply_map();
+    Map map;
+    if (!is_map_in_16_16(g, map)) {
       add_write(KERNEL_gathers, g.out_h, g.out_w).geometry = g;
+      return;
     }
+    image_.map = keep(map);
+    image_.h = g.out_h;
+    image_.w = g.out_w;
+  }
+
+  void orient(const Geometry& g) {
+    if (!image_.map) {
+      image_ = oriented_view(image_, g);
+      return;
+    }
+    image_.map = keep(oriented_map(maps_[image_.map - 1], g, image_.h, image_.w));
+    image_.h = g.out_h;
+    image_.w = g.out_w;
+  }
+
+  void take_rectangle(const Geometry& g) {
+    if (!image_.map) {
+      image_ = rectangle_view(image_, g);
+      return;
+    }
+    image_.map = keep(shifted(maps_[image_.map - 1], g.top, g.left));
+    image_.h = g.box_h;
+    image_.w = g.box_w;
   }
 
   void add_resample(const Geometry& g) {
+    apply_map();
     image_ = rectangle_view(image_, g);
     const bool rows_first = vertical_first(g, job_.pillow13);
     for (const bool along_x : {!rows_first, rows_first}) {
@@ -324,6 +366,7 @@ class Lowering {
     batch.steps = append(head, steps_.data(), steps_.size());
     batch.finishes = append(head, finishes_.data(), finishes_.size());
     batch.calls = append(head, calls_.data(), calls_.size());
+    batch.maps = append(head, maps_.data(), maps_.size());
     batch.table = append(head, job_.table, (size_t)job_.channels * 256);
     batch.taps = append(head, host_taps_.data(), host_taps_.size());
     batch.histograms = padded(batch.taps + (i64)sizeof(int) * ((i64)host_taps_.size() + device_taps_));

@@ -119,9 +119,20 @@ def test_erasing_on_both_sides_of_a_mix_equals_cpu(gpu):
     assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(7)), images)
 
 
+@pytest.mark.parametrize("top, left", [(-32767, 3), (2, 32767), (-5, -7), (32740, -32767)])
+def test_crop_far_outside_equals_cpu(gpu, top, left):
+    images = torch.stack([noise(9, 12, seed=i) for i in range(2)])
+    assert_equals_cpu(gpu, lambda batch: functional.crop(batch, top, left, 20, 30), images)
+
+
 PASSES = {
     "flips and crops": ([ae.RandomHorizontalFlip(1.0), ae.CenterCrop(9), ae.RandomVerticalFlip(1.0)], []),
     "a quarter turn": ([ae.RandomRotation((90, 90))], []),
+    "padding and a crop": ([ae.RandomCrop(20, padding=4), ae.RandomHorizontalFlip(1.0)], []),
+    "a rotation": ([ae.RandomRotation(30), ae.CenterCrop(9), ae.RandomVerticalFlip(1.0)], []),
+    "tables about a rotation": ([ae.ColorJitter(0.5), ae.RandomRotation(30, fill=9), ae.RandomInvert(1.0)], ["tables"]),
+    "statistics of a rotation": ([ae.RandomRotation(30), ae.RandomEqualize(1.0)], ["statistics", "tables"]),
+    "two maps": ([ae.RandomCrop(20, padding=4), ae.RandomRotation((9, 30))], ["gathers"]),
     "a resize": ([ae.RandomResizedCrop((9, 14))], ["taps", "resample", "resample"]),
     "brightness": ([ae.ColorJitter(brightness=0.5), ae.RandomHorizontalFlip(1.0)], ["tables"]),
     "two tables": ([ae.RandomEqualize(1.0), ae.ColorJitter(0.5)], ["statistics", "tables"]),
