@@ -119,7 +119,7 @@ def test_erasing_on_both_sides_of_a_mix_equals_cpu(gpu):
     assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(7)), images)
 
 
-@pytest.mark.parametrize("top, left", [(-32767, 3), (2, 32767), (-5, -7), (32740, -32767)])
+@pytest.mark.parametrize(("top", "left"), [(-32767, 3), (2, 32767), (-5, -7), (32740, -32767)])
 def test_crop_far_outside_equals_cpu(gpu, top, left):
     images = torch.stack([noise(9, 12, seed=i) for i in range(2)])
     assert_equals_cpu(gpu, lambda batch: functional.crop(batch, top, left, 20, 30), images)
