@@ -1,6 +1,7 @@
 // A batch as the CUDA kernels see it: one block of memory, the workspace, that lower.h lays out and fills on the host.
-// It holds, in this order: Batch, steps, finishes, calls, the normalisation table, resampling taps (those made on the
-// host first), maps, histograms, pending tables and scratch for pixels. Every place in it is an offset, so that the host can
+// It holds: Batch, steps, finishes and the order in which rows are finished, calls, regions, maps, the normalisation
+// table in float32 and as the batch has it, resampling taps (those made on the host first), histograms, pending tables,
+// tables of finished values and scratch for pixels. Every place in it is an offset, so that the host can
 // fill it before the device memory exists and the same bytes serve at any address.
 //
 // Crops inside an image, mirrorings and quarter turns are no steps: a View's address and strides take them in. Nor is a
@@ -11,10 +12,10 @@
 
 namespace ae { namespace AE_ISA {
 
-// The kernels in the order in which one wave launches them; `finish` ends the batch.
+// The kernels in the order in which one wave launches them. One of the last three finishes a row.
 #define AE_KERNELS(X)                                                                                     \
   X(taps) X(statistics) X(tables) X(pixels) X(stencils) X(convolutions) X(chains) X(regions) X(gathers)    \
-  X(resample) X(finish)
+  X(resample) X(finish) X(finish_mapped) X(finish_mixed)
 enum KernelCode : int {
 #define AE_CODE(name) KERNEL_##name,
   AE_KERNELS(AE_CODE)
@@ -24,6 +25,12 @@ enum KernelCode : int {
 enum : int { BLOCK_THREADS = 256, BLOCK_PIXELS = 1024, STATISTICS_PIXELS = 4096 };
 
 // A row's pending table: what becomes of each byte of the image, by channel, and of the pixels outside it.
+// A table of finished values: by channel one of each byte, and one of the pixels outside.
+enum : int { FINISHED_VALUES = 260, FINISHED_OUTSIDE = 256, FINISHED_BYTES = 3 * FINISHED_VALUES * 4 };
+
+// Neighbours of a row that a thread finishes together, and how many such groups a block finishes.
+enum : int { FOUR = 4, FINISH_GROUPS = 1024 };
+
 enum : int { OUTSIDE_AT = 3 * 256, TABLE_BYTES = OUTSIDE_AT + 16 };
 enum Pending : int { PENDING_BYTES = 1, PENDING_OUTSIDE = 2 };  // which of the two there is
 
@@ -54,6 +61,7 @@ struct Step {
   int pending;           // `in` is read through the row's pending table (Pending)
   int call, calls;       // which calls; tables composes several, of which only the first may read statistics
   int outside_from;      // tables: the first of them that changes the pixels outside, too
+  int last;              // tables: what it makes is finished with
   int of_luma;           // statistics, tables
   i64 histograms;        // statistics, tables: [3][256] counts, or -1 for none
   int along_x;           // resample
@@ -62,16 +70,16 @@ struct Step {
   Geometry geometry;     // gathers
 };
 
-struct Finish {  // of one row: its last bytes, and its calls on finished values
+struct Finish {  // of one row: its last bytes, the regions on finished values, and all calls on those where it mixes
   View image;
-  int pending, call, calls;
+  int row, pending, call, calls, region, regions;
 };
 
 struct Batch {
   int channels, dtype, out_h, out_w;
   i64 stride_n, stride_c, stride_y, stride_x;  // of the finished batch, in elements
   // offsets in the workspace
-  i64 steps, finishes, calls, table, taps, maps, histograms, pending, scratch;
+  i64 steps, finishes, order, calls, regions, table, values, taps, maps, histograms, pending, finished, scratch;
 };
 
 }}  // namespace

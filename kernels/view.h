@@ -29,6 +29,13 @@ inline Map oriented_map(Map m, const Geometry& g, int h, int w) {
   return m;
 }
 
+// Whether a map only moves h x w pixels, all of which lie in the image.
+inline bool reads_inside(const Map& m, int h, int w) {
+  const int left = m.f[2] >> 16, top = m.f[5] >> 16;
+  const bool moves = m.f[0] == 65536 && m.f[1] == 0 && m.f[3] == 0 && m.f[4] == 65536;
+  return moves && left >= 0 && top >= 0 && left + w <= m.in_w && top + h <= m.in_h;
+}
+
 // Whether a geometry is a map in 16.16, which `m` then is.
 inline bool is_map_in_16_16(const Geometry& g, Map& m) {
   m = {{65536, 0, 0, 0, 65536, 0}, g.in_h, g.in_w, {g.fill[0], g.fill[1], g.fill[2]}};

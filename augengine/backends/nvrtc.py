@@ -25,6 +25,8 @@ KERNELS = (
     "gathers",
     "resample",
     "finish",
+    "finish_mapped",
+    "finish_mixed",
 )
 MOST_REGISTERS = 128  # of a thread, so that two blocks of 256 threads fit a multiprocessor's 65,536
 INCLUDE = re.compile(r'^\s*#include "([^"]+)"')
