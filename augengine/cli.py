@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from augengine.pipeline import Pipeline
@@ -112,17 +112,20 @@ def _doctor(options: argparse.Namespace) -> int:
 def _compile(archs: list[str], as_json: bool) -> int:
     """1 where a kernel spills registers or takes more than half of those that a full block has."""
     from augengine.backends.nvrtc import MOST_REGISTERS, compile_report
+    from augengine.doctor import compiled_recipes
 
-    kernels = []
+    kernels: list[dict[str, Any]] = []
     for arch in archs:
-        print(f"compiling for {arch} ...", file=sys.stderr, flush=True)
-        kernels += compile_report([arch])
+        for recipe, variant in compiled_recipes().items():
+            print(f"compiling {recipe} for {arch} ...", file=sys.stderr, flush=True)
+            kernels += [{"recipe": recipe, **kernel} for kernel in compile_report(arch, variant)]
     if as_json:
         print(json.dumps({"kernels": kernels}, indent=1))
     else:
-        print(f"{'arch':8} {'kernel':14} {'registers':>9} {'spilled B':>9} {'shared B':>9}")
+        print(f"{'arch':8} {'recipe':10} {'kernel':14} {'registers':>9} {'spilled B':>9} {'shared B':>9}")
         for k in kernels:
-            print(f"{k['arch']:8} {k['kernel']:14} {k['registers']:9} {k['spill_bytes']:9} {k['shared_bytes']:9}")
+            numbers = f"{k['registers']:9} {k['spill_bytes']:9} {k['shared_bytes']:9}"
+            print(f"{k['arch']:8} {k['recipe']:10} {k['kernel']:14} {numbers}")
     return int(any(k["spill_bytes"] or k["registers"] > MOST_REGISTERS for k in kernels))
 
 

@@ -77,7 +77,7 @@ AE_KERNEL(statistics) {
   __shared__ u32 counts[3 * 256];
   const Step& s = step_of_block(workspace, first, count);
   const Reader in(workspace, s.in, s.row, s.pending);
-  const int channels = batch_in(workspace).channels, tables = s.of_luma ? 1 : channels;
+  const int channels = channels_in(workspace), tables = s.of_luma ? 1 : channels;
   for (int i = threadIdx.x; i < tables * 256; i += BLOCK_THREADS) counts[i] = 0;
   __syncthreads();
   each_pixel(blockIdx.x - s.first_block, STATISTICS_PIXELS, s.in.h, s.in.w, [&](int x, int y) {
@@ -98,7 +98,7 @@ AE_KERNEL(tables) {
   const u32* const counts = (const u32*)(workspace + batch_in(workspace).histograms + s.histograms);
   u8* const table = (u8*)pending_of(workspace, s.row) + threadIdx.x;
   Stats stats = {};
-  for (int k = 0; k < batch_in(workspace).channels; k++) {
+  for (int k = 0; k < channels_in(workspace); k++) {
     if (s.histograms >= 0 && !(s.of_luma && k > 0)) stats = stats_of(counts + k * 256, shared);
     u8 v = s.pending & PENDING_BYTES ? table[k * 256] : (u8)threadIdx.x;
     for (int i = 0; i < s.calls; i++) v = table_entry(calls[i], v, k, stats);
@@ -131,7 +131,7 @@ AE_KERNEL(stencils) {
   const Call& call = calls_in(workspace)[s.call];
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
-  const int channels = batch_in(workspace).channels;
+  const int channels = channels_in(workspace);
   each_output(s, [&](int x, int y) {
     for (int k = 0; k < channels; k++) to(k, x, y) = stencil(call, window_at(in, k, x, y, s.out.h, s.out.w));
   });
@@ -142,7 +142,7 @@ AE_KERNEL(convolutions) {
   const Step& s = step_of_block(workspace, first, count);
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
-  const int channels = batch_in(workspace).channels, w = s.taps.in, h = s.taps.out;
+  const int channels = channels_in(workspace), w = s.taps.in, h = s.taps.out;
   const float* const across = (const float*)(workspace + batch_in(workspace).taps) + s.taps.at;
   const float* const down = across + w;
   each_output(s, [&](int x, int y) {
@@ -167,7 +167,7 @@ AE_KERNEL(chains) {
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
   float* const sums = (float*)address_of(workspace, s.sum);
-  const int channels = batch_in(workspace).channels, at = (int)call.args[1];
+  const int channels = channels_in(workspace), at = (int)call.args[1];
   each_output(s, [&](int x, int y) {
     for (int k = 0; k < channels; k++) {
       const u8 v = in(k, x, y);
@@ -185,7 +185,7 @@ AE_KERNEL(regions) {
   const Region r = region(calls_in(workspace)[s.call]);
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
-  const int channels = batch_in(workspace).channels;
+  const int channels = channels_in(workspace);
   each_output(s, [&](int x, int y) {
     for (int k = 0; k < channels; k++) to(k, x, y) = contains(r, x, y) ? clip_byte(r.value[k]) : in(k, x, y);
   });
@@ -195,7 +195,7 @@ AE_KERNEL(gathers) {
   const Step& s = step_of_block(workspace, first, count);
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
-  const int channels = batch_in(workspace).channels;
+  const int channels = channels_in(workspace);
   each_output(s, [&](int x, int y) {
     for (int k = 0; k < channels; k++) to(k, x, y) = gathered(in, s.geometry, k, x, y);
   });
@@ -206,7 +206,7 @@ AE_KERNEL(resample) {
   const Step& s = step_of_block(workspace, first, count);
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
-  const int channels = batch_in(workspace).channels;
+  const int channels = channels_in(workspace);
   const int* const starts = (const int*)(workspace + batch_in(workspace).taps) + s.taps.at;
   each_output(s, [&](int x, int y) {
     const int i = s.along_x ? x : y;
@@ -240,9 +240,9 @@ AE_KERNEL(finish_mixed) {
   const int tiles = gridDim.x / count, row = row_of_block(workspace, first, tiles);
   const Mixer own(workspace, row, finishes[row]);
   each_pixel(blockIdx.x % tiles, BLOCK_PIXELS, b.out_h, b.out_w, [&](int x, int y) {
-    for (int k = 0; k < b.channels; k++) {
+    for (int k = 0; k < channels_in(workspace); k++) {
       const i64 at = row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
-      store(out, b.dtype, at, mixed(workspace, finishes, row, own, k, x, y));
+      store(out, dtype_in(workspace), at, mixed(workspace, finishes, row, own, k, x, y));
     }
   });
 }

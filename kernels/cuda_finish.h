@@ -19,7 +19,7 @@ __device__ void keep_finished(u8* workspace, int row, int k, int entry, u8 v) {
   const u8* const values = workspace + batch_in(workspace).values;
   u8* const kept = finished_of(workspace, row);
   const int to = k * FINISHED_VALUES + entry, from = k * 256 + v;
-  switch (batch_in(workspace).dtype) {
+  switch (dtype_in(workspace)) {
     case DTYPE_UINT8: kept[to] = values[from]; return;
     case DTYPE_FLOAT32: ((float*)kept)[to] = ((const float*)values)[from]; return;
     default: ((u16*)kept)[to] = ((const u16*)values)[from];
@@ -37,11 +37,11 @@ __device__ void load_values(u8* workspace, const Finish& f, int row, T* to) {
   const T* const common = (const T*)(workspace + b.values);
   const T* const own = (const T*)finished_of(workspace, row);
   const Map* const map = map_of(workspace, f.image);
-  for (int i = threadIdx.x; i < b.channels * 256; i += BLOCK_THREADS) {
+  for (int i = threadIdx.x; i < channels_in(workspace) * 256; i += BLOCK_THREADS) {
     const int at = i / 256 * FINISHED_VALUES + i % 256;
     to[at] = f.pending & PENDING_BYTES ? own[at] : common[i];
   }
-  if ((int)threadIdx.x < b.channels) {
+  if ((int)threadIdx.x < channels_in(workspace)) {
     const int k = threadIdx.x, at = k * FINISHED_VALUES + FINISHED_OUTSIDE;
     to[at] = f.pending & PENDING_OUTSIDE ? own[at] : map ? common[k * 256 + map->outside[k]] : T();
   }
@@ -88,7 +88,7 @@ __device__ void finish_tile(u8* workspace, T* out, const Finish& f, int row, int
   for (int g = tile * FINISH_GROUPS + threadIdx.x; g < end; g += BLOCK_THREADS) {
     const int y = g / groups, x = (g - y * groups) * FOUR, n = min_of(FOUR, b.out_w - x);
     const Places places = Places::of<MAPPED>(f.image, map, x, y);
-    for (int k = 0; k < b.channels; k++) {
+    for (int k = 0; k < channels_in(workspace); k++) {
       const u8* const plane = image + k * f.image.stride_c;
       const T* const table = values + k * FINISHED_VALUES;
       Four<u8> bytes = {};
@@ -102,7 +102,7 @@ __device__ void finish_tile(u8* workspace, T* out, const Finish& f, int row, int
       for (int i = 0; i < FOUR; i++) v.v[i] = table[places.inside[i] ? bytes.v[i] : FINISHED_OUTSIDE];
       for (int r = 0; r < f.regions; r++)
         for (int i = 0; i < FOUR; i++)
-          if (contains(regions[r], x + i, y)) to_value(b.dtype, value_in(regions[r], k, x + i, y), v.v[i]);
+          if (contains(regions[r], x + i, y)) to_value(dtype_in(workspace), value_in(regions[r], k, x + i, y), v.v[i]);
       T* const to = out + row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
       if (n == FOUR && b.stride_x == 1 && (u64)to % sizeof v == 0) *(Four<T>*)to = v;
       else for (int i = 0; i < FOUR; i++) if (i < n) to[i * b.stride_x] = v.v[i];
@@ -120,7 +120,7 @@ __device__ void finish_rows_as(u8* workspace, T* out, int first, int count, u32*
 
 template <bool MAPPED>
 __device__ void finish_rows(u8* workspace, void* out, int first, int count, u32* memory) {
-  switch (batch_in(workspace).dtype) {
+  switch (dtype_in(workspace)) {
     case DTYPE_UINT8: return finish_rows_as<MAPPED>(workspace, (u8*)out, first, count, memory);
     case DTYPE_FLOAT32: return finish_rows_as<MAPPED>(workspace, (float*)out, first, count, memory);
     default: return finish_rows_as<MAPPED>(workspace, (u16*)out, first, count, memory);

@@ -6,6 +6,16 @@ namespace ae { namespace AE_ISA {
 
 __device__ const Batch& batch_in(const u8* workspace) { return *(const Batch*)workspace; }
 
+// Constants of kernels that are compiled for one pipeline (augengine/backends/nvrtc.py); 0 and -1 are any.
+#ifndef AE_CHANNELS
+#define AE_CHANNELS 0
+#define AE_DTYPE -1
+#endif
+
+__device__ int channels_in(const u8* workspace) { return AE_CHANNELS ? AE_CHANNELS : batch_in(workspace).channels; }
+
+__device__ int dtype_in(const u8* workspace) { return AE_DTYPE >= 0 ? AE_DTYPE : batch_in(workspace).dtype; }
+
 __device__ const Call* calls_in(const u8* workspace) { return (const Call*)(workspace + batch_in(workspace).calls); }
 
 __device__ const u8* pending_of(const u8* workspace, int row) {

@@ -69,7 +69,7 @@ def test_doctor_compiles_the_kernels_without_a_gpu(capsys):
     pytest.importorskip("cuda.core", reason="cuda-core is not installed")
     assert main(["doctor", "--compile", "sm_80", "--json"]) == 0
     kernels = json.loads(capsys.readouterr().out)["kernels"]
-    assert {"arch", "kernel", "registers", "spill_bytes", "shared_bytes"} == set(kernels[0])
+    assert {"arch", "recipe", "kernel", "registers", "spill_bytes", "shared_bytes"} == set(kernels[0])
     assert {k["arch"] for k in kernels} == {"sm_80"}
     assert main(["doctor", "--compile", "sm_80"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(kernels)

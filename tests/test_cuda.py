@@ -14,7 +14,8 @@ from recipes import MEAN, STD, byte_transforms, everything, mixes
 import augengine as ae
 from augengine import functional
 from augengine.backends import nvrtc
-from augengine.backends.nvrtc import KERNELS, MOST_REGISTERS, compile_kernels, compile_report
+from augengine.backends.nvrtc import KERNELS, MOST_REGISTERS, compile_kernels, compile_report, source, variant_of
+from augengine.doctor import compiled_recipes, recipe_pipelines
 from augengine.ops import OPS
 
 SHAPES = ((1, 1), (3, 5), (2, 40), (33, 17), (64, 48))
@@ -187,15 +188,39 @@ def test_emulation_finds(tmp_path, fault):
 @pytest.fixture(scope="session")
 def reports():
     pytest.importorskip("cuda.core", reason="cuda-core is not installed")
-    return {arch: compile_report([arch]) for arch in ARCHS}
+    return {
+        (arch, recipe): compile_report(arch, variant)
+        for arch in ARCHS
+        for recipe, variant in compiled_recipes().items()
+    }
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_every_kernel_compiles_without_spills(reports, arch):
-    assert {r["kernel"] for r in reports[arch]} == set(KERNELS)
-    for report in reports[arch]:
+@pytest.mark.parametrize("recipe", compiled_recipes())
+def test_every_kernel_compiles_without_spills(reports, arch, recipe):
+    assert {r["kernel"] for r in reports[arch, recipe]} == set(KERNELS)
+    for report in reports[arch, recipe]:
         assert report["spill_bytes"] == 0, report
         assert 0 < report["registers"] <= MOST_REGISTERS, report
+
+
+def test_kernels_for_a_pipeline_have_only_its_ops():
+    pipe = ae.Pipeline(ae.RandomEqualize(), ae.Normalize(MEAN, STD), dtype=torch.float16)
+    text = source(variant_of(pipe.plan((8, 8))))
+    assert "#define AE_HISTOGRAM_OPS(X) X(equalize)" in text
+    assert "#define AE_WINDOW_OPS(X) \n" in text
+    assert "#define AE_CHANNELS 3" in text
+
+
+@pytest.mark.parametrize("name", [name for name in compiled_recipes() if name != "everything"])
+def test_kernels_for_a_pipeline_equal_cpu(name, tmp_path):
+    variant = compiled_recipes()[name]
+    pipe = recipe_pipelines()[name]
+    emulate = build_emulation(tmp_path, variant=variant)
+    images = torch.stack([noise(37, 41, seed=i) for i in range(8)])
+    want = pipe(images, sample_ids=range(8))
+    for got in EmulatedGpu(emulate).results(lambda batch: pipe(batch, sample_ids=range(8)), images):
+        assert torch.equal(got, want)
 
 
 def test_second_compile_comes_from_the_users_cache(monkeypatch, tmp_path):
@@ -210,12 +235,12 @@ def test_second_compile_comes_from_the_users_cache(monkeypatch, tmp_path):
 def test_refused_source_is_kept_and_named(monkeypatch, tmp_path):
     pytest.importorskip("cuda.core", reason="cuda-core is not installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(nvrtc, "source", lambda: "int f() { return missing; }")
+    monkeypatch.setattr(nvrtc, "source", lambda variant: "int f() { return missing; }")
     with pytest.raises(RuntimeError, match="missing") as refusal:  # NVRTC's own words
         compile_kernels("sm_90")
     dump = tmp_path / "augengine" / "kernels" / "refused-sm_90.cu"
     assert str(dump) in str(refusal.value)
-    assert dump.read_text() == nvrtc.source()
+    assert dump.read_text() == nvrtc.source(None)
 
 
 def test_missing_cuda_core_is_named(monkeypatch):
