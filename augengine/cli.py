@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from augengine.pipeline import Pipeline
@@ -90,15 +90,43 @@ def _read_pipeline(path: Path) -> "Pipeline":
 def _add_doctor(command: argparse.ArgumentParser) -> None:
     command.description = "Reports libraries, backends and decoders, tries them, and says what to install."
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
+    command.add_argument(
+        "--compile",
+        metavar="ARCHS",
+        help="instead: compile the CUDA kernels for these architectures (sm_80,sm_90), and tell registers, spills and "
+        "shared memory; needs no GPU",
+    )
     command.set_defaults(run=_doctor)
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from augengine.doctor import examine, healthy, print_report, report_json
 
+    if options.compile is not None:
+        return _compile(options.compile.split(","), options.json)
     findings = examine()
     print(report_json(findings)) if options.json else print_report(findings)
     return 0 if healthy(findings) else 1
+
+
+def _compile(archs: list[str], as_json: bool) -> int:
+    """1 where a kernel spills registers or takes more than half of those that a full block has."""
+    from augengine.backends.nvrtc import MOST_REGISTERS, compile_report
+    from augengine.doctor import compiled_recipes
+
+    kernels: list[dict[str, Any]] = []
+    for arch in archs:
+        for recipe, variant in compiled_recipes().items():
+            print(f"compiling {recipe} for {arch} ...", file=sys.stderr, flush=True)
+            kernels += [{"recipe": recipe, **kernel} for kernel in compile_report(arch, variant)]
+    if as_json:
+        print(json.dumps({"kernels": kernels}, indent=1))
+    else:
+        print(f"{'arch':8} {'recipe':10} {'kernel':14} {'registers':>9} {'spilled B':>9} {'shared B':>9}")
+        for k in kernels:
+            numbers = f"{k['registers']:9} {k['spill_bytes']:9} {k['shared_bytes']:9}"
+            print(f"{k['arch']:8} {k['recipe']:10} {k['kernel']:14} {numbers}")
+    return int(any(k["spill_bytes"] or k["registers"] > MOST_REGISTERS for k in kernels))
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:

@@ -16,9 +16,20 @@ import numpy as np
 import torch
 
 from augengine import _native
+from augengine.backends.nvrtc import EVERYTHING, Variant, variant_of
 from augengine.functional import adjust_brightness, adjust_sharpness
 from augengine.pipeline import Pipeline
-from augengine.transforms import ColorJitter, RandomHorizontalFlip, RandomResizedCrop, RandomRotation
+from augengine.policies import AutoAugment, RandAugment
+from augengine.transforms import (
+    ColorJitter,
+    Mixup,
+    Normalize,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomRotation,
+)
 
 Status = Literal["ok", "absent", "fails"]
 REQUIRED = ("augengine", "torch", "numpy")
@@ -174,6 +185,27 @@ def _try(section: str, name: str, claim: str, test: Callable[[], bool]) -> Findi
     except Exception as error:
         return Finding(section, name, "fails", f"{type(error).__name__}: {error}".splitlines()[0], "see the error")
     return Finding(section, name, "ok" if good else "fails", claim if good else f"does not hold: {claim}")
+
+
+def recipe_pipelines() -> dict[str, Pipeline]:
+    """The usual recipes, by name."""
+    normalize, erase = Normalize((0.5,), (0.25,)), RandomErasing(0.25)
+    photos = (RandomResizedCrop(224), RandomHorizontalFlip())
+    small = (RandomCrop(32, padding=4), RandomHorizontalFlip(), AutoAugment("cifar10"), normalize, erase)
+    recipes = {
+        "flips": (RandomHorizontalFlip(), normalize),
+        "cifar": small,
+        "imagenet": (*photos, AutoAugment("imagenet"), normalize, erase),
+        "jitter": (*photos, ColorJitter(0.4, 0.4, 0.4), normalize),
+        "mixup": (*photos, RandAugment(), normalize, erase, Mixup(0.2)),
+    }
+    return {name: Pipeline(*transforms, dtype=torch.float16) for name, transforms in recipes.items()}
+
+
+def compiled_recipes() -> dict[str, Variant]:
+    """What `doctor --compile` compiles the CUDA kernels for: the usual recipes, and everything that there is."""
+    plans = {name: pipe.plan((224, 224)) for name, pipe in recipe_pipelines().items()}
+    return {name: variant_of(plan) for name, plan in plans.items()} | {"everything": EVERYTHING}
 
 
 def report_json(findings: list[Finding]) -> str:

@@ -307,7 +307,7 @@ nb::tuple lower(SourceTable sources, CallBytes calls, int slots, int channels, i
     ae::Unlocked unlocked;
     for (int i = 0; i < batch; i++) {
       const int64_t* s = sources.data() + 6 * i;
-      images[i] = {s[0], s[3], s[4], s[5], (int)s[1], (int)s[2], 0};
+      images[i] = {s[0], s[3], s[4], s[5], (int)s[1], (int)s[2], 0, 0};
       check_row(job.calls + (size_t)i * slots, i, images[i].h, images[i].w, limits);
     }
     *lowered = Lowering(job).run();

@@ -4,9 +4,8 @@
 // Every kernel has the same four arguments, and none depends on the order in which threads run between barriers: sums
 // are integers, and float arithmetic is compiled without contraction, so the bits are those of the CPU pass.
 // The file also compiles with g++ against tests/emulation/device.h.
-#include "cuda_image.h"
+#include "cuda_finish.h"
 #include "dispatch.h"
-#include "half.h"
 
 using namespace ae;
 using namespace ae::AE_ISA;
@@ -55,67 +54,9 @@ __device__ Window window_at(const Reader& in, int k, int x, int y, int h, int w)
 __device__ u8 gathered(const Reader& in, const Geometry& g, int k, int x, int y) {
   if (g.type == GEOMETRY_PERSPECTIVE || (g.type == GEOMETRY_AFFINE && g.interpolation != NEAREST))
     return interpolated(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in(k, px, py); });
-  const Point p = g.type != GEOMETRY_AFFINE ? crop_point(g, x, y)
-                  : g.fixed                 ? affine_fixed(g, x, y)
-                                            : affine_walked(g, x, y);
+  const Point p = g.type == GEOMETRY_AFFINE ? affine_walked(g, x, y) : crop_point(g, x, y);
   const bool inside = p.x >= 0 && p.x < g.in_w && p.y >= 0 && p.y < g.in_h;
   return inside ? in(k, p.x, p.y) : (u8)g.fill[k];
-}
-
-// What a row's finished values are made from.
-struct Finisher {
-  Reader in;
-  const float* table;
-  const Call* calls;
-  int count;
-
-  __device__ Finisher(u8* workspace, int row, const Finish& f)
-      : in(workspace, f.image, row, f.pending), table((const float*)(workspace + batch_in(workspace).table)),
-        calls(calls_in(workspace) + f.call), count(f.calls) {}
-
-  __device__ float value(int k, int x, int y) const { return table[k * 256 + in(k, x, y)]; }
-};
-
-__device__ float erased(const Call& call, float v, int k, int x, int y) {
-  const Region r = region(call);
-  return contains(r, x, y) ? value_in(r, k, x, y) : v;
-}
-
-// What a mix at `position` reads of its partner, which need not mix itself.
-__device__ float before_mix(const Finisher& f, int position, int k, int x, int y) {
-  float v = f.value(k, x, y);
-  for (int i = 0; i < f.count && f.calls[i].position < position; i++) v = erased(f.calls[i], v, k, x, y);
-  return v;
-}
-
-__device__ float finished(u8* workspace, const Finish* finishes, int row, const Finisher& f, int k, int x, int y) {
-  float v = f.value(k, x, y);
-  for (int i = 0; i < f.count; i++) {
-    const Call& call = f.calls[i];
-    if (!is_mix(call)) {
-      v = erased(call, v, k, x, y);
-      continue;
-    }
-    for (int j = 0; j < MAX_PATCHES; j++) {
-      const Patch p = patch(call, j, batch_in(workspace).out_h, batch_in(workspace).out_w);
-      if (!contains(p, x, y)) continue;
-      const int source = p.source < 0 ? row : p.source;
-      const float other =
-          before_mix(Finisher(workspace, source, finishes[source]), call.position, k, x + p.dx, y + p.dy);
-      v = p.blends ? blended(p, v, other) : other;
-      break;
-    }
-  }
-  return v;
-}
-
-__device__ void store(void* out, int dtype, i64 at, float v) {
-  switch (dtype) {
-    case DTYPE_UINT8: ((u8*)out)[at] = clip_byte(v); return;
-    case DTYPE_FLOAT32: ((float*)out)[at] = v; return;
-    case DTYPE_FLOAT16: ((u16*)out)[at] = to_float16(v); return;
-    case DTYPE_BFLOAT16: ((u16*)out)[at] = to_bfloat16(v); return;
-  }
 }
 
 }  // namespace
@@ -136,7 +77,7 @@ AE_KERNEL(statistics) {
   __shared__ u32 counts[3 * 256];
   const Step& s = step_of_block(workspace, first, count);
   const Reader in(workspace, s.in, s.row, s.pending);
-  const int channels = batch_in(workspace).channels, tables = s.of_luma ? 1 : channels;
+  const int channels = channels_in(workspace), tables = s.of_luma ? 1 : channels;
   for (int i = threadIdx.x; i < tables * 256; i += BLOCK_THREADS) counts[i] = 0;
   __syncthreads();
   each_pixel(blockIdx.x - s.first_block, STATISTICS_PIXELS, s.in.h, s.in.w, [&](int x, int y) {
@@ -157,11 +98,18 @@ AE_KERNEL(tables) {
   const u32* const counts = (const u32*)(workspace + batch_in(workspace).histograms + s.histograms);
   u8* const table = (u8*)pending_of(workspace, s.row) + threadIdx.x;
   Stats stats = {};
-  for (int k = 0; k < batch_in(workspace).channels; k++) {
+  for (int k = 0; k < channels_in(workspace); k++) {
     if (s.histograms >= 0 && !(s.of_luma && k > 0)) stats = stats_of(counts + k * 256, shared);
-    u8 v = s.pending ? table[k * 256] : (u8)threadIdx.x;
+    u8 v = s.pending & PENDING_BYTES ? table[k * 256] : (u8)threadIdx.x;
     for (int i = 0; i < s.calls; i++) v = table_entry(calls[i], v, k, stats);
     table[k * 256] = v;
+    if (s.last) keep_finished(workspace, s.row, k, threadIdx.x, v);
+    if (threadIdx.x != 0 || s.outside_from >= s.calls) continue;
+    u8* const outside = table + OUTSIDE_AT + k;
+    u8 o = s.pending & PENDING_OUTSIDE ? *outside : (u8)map_of(workspace, s.in)->outside[k];
+    for (int i = s.outside_from; i < s.calls; i++) o = table_entry(calls[i], o, k, stats);
+    *outside = o;
+    if (s.last) keep_finished(workspace, s.row, k, FINISHED_OUTSIDE, o);
   }
 }
 
@@ -183,7 +131,7 @@ AE_KERNEL(stencils) {
   const Call& call = calls_in(workspace)[s.call];
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
-  const int channels = batch_in(workspace).channels;
+  const int channels = channels_in(workspace);
   each_output(s, [&](int x, int y) {
     for (int k = 0; k < channels; k++) to(k, x, y) = stencil(call, window_at(in, k, x, y, s.out.h, s.out.w));
   });
@@ -194,7 +142,7 @@ AE_KERNEL(convolutions) {
   const Step& s = step_of_block(workspace, first, count);
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
-  const int channels = batch_in(workspace).channels, w = s.taps.in, h = s.taps.out;
+  const int channels = channels_in(workspace), w = s.taps.in, h = s.taps.out;
   const float* const across = (const float*)(workspace + batch_in(workspace).taps) + s.taps.at;
   const float* const down = across + w;
   each_output(s, [&](int x, int y) {
@@ -219,7 +167,7 @@ AE_KERNEL(chains) {
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
   float* const sums = (float*)address_of(workspace, s.sum);
-  const int channels = batch_in(workspace).channels, at = (int)call.args[1];
+  const int channels = channels_in(workspace), at = (int)call.args[1];
   each_output(s, [&](int x, int y) {
     for (int k = 0; k < channels; k++) {
       const u8 v = in(k, x, y);
@@ -237,7 +185,7 @@ AE_KERNEL(regions) {
   const Region r = region(calls_in(workspace)[s.call]);
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
-  const int channels = batch_in(workspace).channels;
+  const int channels = channels_in(workspace);
   each_output(s, [&](int x, int y) {
     for (int k = 0; k < channels; k++) to(k, x, y) = contains(r, x, y) ? clip_byte(r.value[k]) : in(k, x, y);
   });
@@ -247,7 +195,7 @@ AE_KERNEL(gathers) {
   const Step& s = step_of_block(workspace, first, count);
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
-  const int channels = batch_in(workspace).channels;
+  const int channels = channels_in(workspace);
   each_output(s, [&](int x, int y) {
     for (int k = 0; k < channels; k++) to(k, x, y) = gathered(in, s.geometry, k, x, y);
   });
@@ -258,7 +206,7 @@ AE_KERNEL(resample) {
   const Step& s = step_of_block(workspace, first, count);
   const Reader in(workspace, s.in, s.row, s.pending);
   const Writer to(workspace, s.out);
-  const int channels = batch_in(workspace).channels;
+  const int channels = channels_in(workspace);
   const int* const starts = (const int*)(workspace + batch_in(workspace).taps) + s.taps.at;
   each_output(s, [&](int x, int y) {
     const int i = s.along_x ? x : y;
@@ -274,16 +222,27 @@ AE_KERNEL(resample) {
   });
 }
 
-// The finished batch: pending table, normalisation, regions, mix, cast and layout. `count` is the number of rows.
+// Rows that don't mix, without and with a map: pending table, normalisation, regions, cast and layout.
 AE_KERNEL(finish) {
+  __shared__ u32 values[3 * FINISHED_VALUES];
+  finish_rows<false>(workspace, out, first, count, values);
+}
+
+AE_KERNEL(finish_mapped) {
+  __shared__ u32 values[3 * FINISHED_VALUES];
+  finish_rows<true>(workspace, out, first, count, values);
+}
+
+// Rows that mix, value by value in float32.
+AE_KERNEL(finish_mixed) {
   const Batch& b = batch_in(workspace);
-  const Finish* const finishes = (const Finish*)(workspace + b.finishes) + first;
-  const int tiles = gridDim.x / count, row = blockIdx.x / tiles;
-  const Finisher own(workspace, row, finishes[row]);
-  each_pixel(blockIdx.x - row * tiles, BLOCK_PIXELS, b.out_h, b.out_w, [&](int x, int y) {
-    for (int k = 0; k < b.channels; k++) {
+  const Finish* const finishes = (const Finish*)(workspace + b.finishes);
+  const int tiles = gridDim.x / count, row = row_of_block(workspace, first, tiles);
+  const Mixer own(workspace, row, finishes[row]);
+  each_pixel(blockIdx.x % tiles, BLOCK_PIXELS, b.out_h, b.out_w, [&](int x, int y) {
+    for (int k = 0; k < channels_in(workspace); k++) {
       const i64 at = row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
-      store(out, b.dtype, at, finished(workspace, finishes, row, own, k, x, y));
+      store(out, dtype_in(workspace), at, mixed(workspace, finishes, row, own, k, x, y));
     }
   });
 }

@@ -6,6 +6,16 @@ namespace ae { namespace AE_ISA {
 
 __device__ const Batch& batch_in(const u8* workspace) { return *(const Batch*)workspace; }
 
+// Constants of kernels that are compiled for one pipeline (augengine/backends/nvrtc.py); 0 and -1 are any.
+#ifndef AE_CHANNELS
+#define AE_CHANNELS 0
+#define AE_DTYPE -1
+#endif
+
+__device__ int channels_in(const u8* workspace) { return AE_CHANNELS ? AE_CHANNELS : batch_in(workspace).channels; }
+
+__device__ int dtype_in(const u8* workspace) { return AE_DTYPE >= 0 ? AE_DTYPE : batch_in(workspace).dtype; }
+
 __device__ const Call* calls_in(const u8* workspace) { return (const Call*)(workspace + batch_in(workspace).calls); }
 
 __device__ const u8* pending_of(const u8* workspace, int row) {
@@ -28,17 +38,31 @@ __device__ u8* address_of(u8* workspace, const View& v) {
   return v.buffer ? workspace + batch_in(workspace).scratch + v.data : (u8*)v.data;
 }
 
-// An image read through a table, if there is one.
+__device__ const Map* map_of(const u8* workspace, const View& v) {
+  return v.map ? (const Map*)(workspace + batch_in(workspace).maps) + (v.map - 1) : nullptr;
+}
+
+// An image read through a map and a table, if there are any.
 struct Reader {
   const u8* data;
   i64 stride_c, stride_y, stride_x;
-  const u8* table;
+  const Map* map;
+  const u8 *table, *outside;
 
   __device__ Reader(u8* workspace, const View& v, int row, int pending)
       : data(address_of(workspace, v)), stride_c(v.stride_c), stride_y(v.stride_y), stride_x(v.stride_x),
-        table(pending ? pending_of(workspace, row) : nullptr) {}
+        map(map_of(workspace, v)), table(pending & PENDING_BYTES ? pending_of(workspace, row) : nullptr),
+        outside(pending & PENDING_OUTSIDE ? pending_of(workspace, row) + OUTSIDE_AT : nullptr) {}
 
   __device__ u8 operator()(int k, int x, int y) const {
+    if (map) {
+      const int* const f = map->f;
+      const int column = (int)((u32)f[0] * (u32)x + (u32)f[1] * (u32)y + (u32)f[2]) >> 16;
+      const int line = (int)((u32)f[3] * (u32)x + (u32)f[4] * (u32)y + (u32)f[5]) >> 16;
+      if ((u32)column >= (u32)map->in_w || (u32)line >= (u32)map->in_h) return outside ? outside[k] : (u8)map->outside[k];
+      x = column;
+      y = line;
+    }
     const u8 v = data[k * stride_c + y * stride_y + x * stride_x];
     return table ? table[k * 256 + v] : v;
   }

@@ -39,13 +39,6 @@ AE_FN Point oriented(const Geometry& g, int x, int y) {
   return p;
 }
 
-AE_FN Point affine_fixed(const Geometry& g, int x, int y) {
-  // 32-bit wrap-around is Pillow's own; unsigned arithmetic makes it defined
-  const u32 sx = (u32)g.f[2] + (u32)x * (u32)g.f[0] + (u32)y * (u32)g.f[1];
-  const u32 sy = (u32)g.f[5] + (u32)x * (u32)g.f[3] + (u32)y * (u32)g.f[4];
-  return {(int)sx >> 16, (int)sy >> 16};
-}
-
 // Pillow walks by repeated addition where 16.16 overflows (coordinates of 32768 and more), so the sum must be
 // repeated too.
 struct Walk {

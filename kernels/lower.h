@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "dispatch.h"
 #include "half.h"
 #include "step.h"
 #include "view.h"
@@ -48,7 +49,7 @@ inline int kernel_of(const Call& call) {
     AE_CHAIN_OPS(AE_CASE) return KERNEL_chains;
     AE_RECTANGLE_OPS(AE_CASE) return KERNEL_regions;
     AE_MAP_OPS(AE_CASE) return KERNEL_gathers;
-    AE_PATCH_OPS(AE_CASE) return KERNEL_finish;
+    AE_PATCH_OPS(AE_CASE) return KERNEL_finish_mixed;
 #undef AE_CASE
   }
   return -1;
@@ -62,8 +63,9 @@ inline bool reads_luma(const Call& call) {
 
 inline i64 padded(i64 bytes) { return (bytes + 63) & ~(i64)63; }
 
+inline int cover(i64 n, int each) { return (int)((n + each - 1) / each); }
+
 inline int blocks_of(const Step& s) {
-  const auto cover = [](i64 n, int each) { return (int)((n + each - 1) / each); };
   switch (s.kernel) {
     case KERNEL_taps: return cover(s.taps.out, BLOCK_THREADS);
     case KERNEL_statistics: return cover((i64)s.in.h * s.in.w, STATISTICS_PIXELS);
@@ -88,14 +90,17 @@ class Lowering {
   const LowerJob& job_;
   std::vector<Step> steps_;
   std::vector<Finish> finishes_;
+  std::vector<int> finish_kernels_, order_;  // of each row; the rows in the order of those
   std::vector<Call> calls_;
   std::vector<int> host_taps_;
+  std::vector<Map> maps_;
+  std::vector<Region> regions_;
   i64 device_taps_ = 0, histograms_ = 0, scratch_ = 0;  // how much of each is taken
 
   // of the row being lowered
-  int row_ = 0, wave_ = 0, open_table_ = -1;
+  int row_ = 0, wave_ = 0, open_table_ = -1, last_table_ = -1;
   View image_ = {};
-  bool pending_ = false;
+  int pending_ = 0;
   View origin_ = {};     // of its chain
   View sum_ = {};
   i64 buffers_[4] = {};  // bytes
@@ -105,7 +110,7 @@ class Lowering {
     image_ = job_.sources[row_];
     wave_ = 1;  // 0 makes the taps
     open_table_ = -1;
-    pending_ = false;
+    pending_ = 0;
     for (i64& bytes : buffers_) bytes = 0;
     for (int i = 0; i < job_.slots; i++)
       if (calls[i].op >= 0 && calls[i].position <= job_.finish_position) lower_call(calls[i]);
@@ -127,7 +132,7 @@ class Lowering {
 
   void lower_call(const Call& call) {
     const int kernel = kernel_of(call);
-    if (kernel == KERNEL_finish || kernel < 0) return;
+    if (kernel == KERNEL_finish_mixed || kernel < 0) return;
     if (kernel == KERNEL_tables) return add_table(call);
     if (kernel == KERNEL_statistics) return add_statistics(call);
     if (kernel == KERNEL_gathers) return add_geometry(geometry_of(call, image_.h, image_.w));
@@ -160,12 +165,18 @@ class Lowering {
   void add_table(const Call& call) {
     const int kept = keep(call);
     if (open_table_ < 0) {
-      open_table_ = (int)steps_.size();
+      open_table_ = last_table_ = (int)steps_.size();
       add(KERNEL_tables).call = kept;
       wave_++;
     }
-    steps_[open_table_].calls++;
-    pending_ = true;
+    Step& s = steps_[open_table_];
+    if (image_.map && !(pending_ & PENDING_OUTSIDE)) {
+      s.in.map = image_.map;
+      s.outside_from = s.calls;
+    }
+    s.calls++;
+    if (!image_.map) s.outside_from = s.calls;
+    pending_ = PENDING_BYTES | (image_.map ? PENDING_OUTSIDE : 0);
   }
 
   void add_statistics(const Call& call) {
@@ -190,18 +201,29 @@ class Lowering {
   View planes(int h, int w, int buffer, int element_bytes) {
     i64& bytes = buffers_[buffer - 1];
     bytes = std::max(bytes, padded((i64)job_.channels * h * w * element_bytes));
-    return {0, (i64)h * w, w, 1, h, w, buffer};
+    return {0, (i64)h * w, w, 1, h, w, buffer, 0};
   }
 
   // The row's image is what a step of this wave has written.
   void show(const View& written) {
     image_ = written;
-    pending_ = false;
+    pending_ = 0;
     open_table_ = -1;
     wave_++;
   }
 
+  int keep(const Map& map) {
+    maps_.push_back(map);
+    return (int)maps_.size();
+  }
+
+  // Writes what the image's map gives: for what reads each pixel many times, and for a second map.
+  void apply_map() {
+    if (image_.map) add_write(KERNEL_gathers, image_.h, image_.w).geometry = same_size(GEOMETRY_CROP, image_.h, image_.w);
+  }
+
   void add_convolution(const Convolution& c) {
+    apply_map();
     Step& s = add_write(KERNEL_convolutions, image_.h, image_.w);
     s.taps = {(i64)host_taps_.size(), NEAREST, c.w, c.h, 0};
     for (int i = 0; i < c.w; i++) host_taps_.push_back((int)bits_of(c.x[i]));
@@ -225,18 +247,46 @@ class Lowering {
   void add_geometry(const Geometry& g) {
     const bool inside = g.top >= 0 && g.left >= 0 && g.top + g.box_h <= g.in_h && g.left + g.box_w <= g.in_w;
     if (g.type == GEOMETRY_COPY) return;
-    if (g.type == GEOMETRY_ORIENT) {
-      image_ = oriented_view(image_, g);
-    } else if (g.type == GEOMETRY_RESAMPLE) {
-      add_resample(g);
-    } else if (g.type == GEOMETRY_CROP && inside) {
-      image_ = rectangle_view(image_, g);
-    } else {
+    if (g.type == GEOMETRY_RESAMPLE) return add_resample(g);
+    if (g.type == GEOMETRY_ORIENT) return orient(g);
+    if (g.type == GEOMETRY_CROP && inside) return take_rectangle(g);
+    apply_map();
+    Map map;
+    if (!is_map_in_16_16(g, map)) {
       add_write(KERNEL_gathers, g.out_h, g.out_w).geometry = g;
+      return;
     }
+    image_.map = keep(map);
+    image_.h = g.out_h;
+    image_.w = g.out_w;
+  }
+
+  void orient(const Geometry& g) {
+    if (!image_.map) {
+      image_ = oriented_view(image_, g);
+      return;
+    }
+    image_.map = keep(oriented_map(maps_[image_.map - 1], g, image_.h, image_.w));
+    image_.h = g.out_h;
+    image_.w = g.out_w;
+  }
+
+  void take_rectangle(const Geometry& g) {
+    if (!image_.map) {
+      image_ = rectangle_view(image_, g);
+      return;
+    }
+    const Map map = shifted(maps_[image_.map - 1], g.top, g.left);
+    image_.h = g.box_h;
+    image_.w = g.box_w;
+    image_.map = keep(map);
+    if (!reads_inside(map, image_.h, image_.w)) return;
+    image_ = shifted(image_, map.f[5] >> 16, map.f[2] >> 16);  // a crop of the image that was padded
+    image_.map = 0;
   }
 
   void add_resample(const Geometry& g) {
+    apply_map();
     image_ = rectangle_view(image_, g);
     const bool rows_first = vertical_first(g, job_.pillow13);
     for (const bool along_x : {!rows_first, rows_first}) {
@@ -270,18 +320,22 @@ class Lowering {
   }
 
   void add_finish(const Call* calls) {
-    Finish f = {image_, pending_, (int)calls_.size(), 0};
+    Finish f = {image_, row_, pending_, (int)calls_.size(), 0, (int)regions_.size(), 0};
+    if (pending_) steps_[last_table_].last = 1;
     bool mixed = false;
     for (int i = 0; i < job_.slots; i++) {
       const int kernel = kernel_of(calls[i]);
-      const bool region = kernel == KERNEL_regions && calls[i].position > job_.finish_position;
-      const bool mix = kernel == KERNEL_finish && !mixed;
-      if (!region && !mix) continue;
+      const bool is_region = kernel == KERNEL_regions && calls[i].position > job_.finish_position;
+      const bool mix = kernel == KERNEL_finish_mixed && !mixed;
+      if (!is_region && !mix) continue;
       mixed |= mix;
       keep(calls[i]);
       f.calls++;
+      if (is_region) regions_.push_back(region(calls[i]));
+      f.regions += is_region;
     }
     finishes_.push_back(f);
+    finish_kernels_.push_back(mixed ? KERNEL_finish_mixed : image_.map ? KERNEL_finish_mapped : KERNEL_finish);
   }
 
   void order_steps(std::vector<Launch>& launches) {
@@ -297,8 +351,28 @@ class Lowering {
       launches.back().blocks += blocks_of(s);
       launches.back().count++;
     }
-    const int tiles = (int)(((i64)job_.out_h * job_.out_w + BLOCK_PIXELS - 1) / BLOCK_PIXELS);
-    launches.push_back({KERNEL_finish, 0, job_.batch, job_.batch * tiles});
+    for (const int kernel : {KERNEL_finish, KERNEL_finish_mapped, KERNEL_finish_mixed}) {
+      const int first = (int)order_.size();
+      for (int row = 0; row < job_.batch; row++)
+        if (finish_kernels_[row] == kernel) order_.push_back(row);
+      const int count = (int)order_.size() - first;
+      const i64 pixels = (i64)job_.out_h * job_.out_w, groups = (i64)job_.out_h * cover(job_.out_w, FOUR);
+      const int tiles = kernel == KERNEL_finish_mixed ? cover(pixels, BLOCK_PIXELS) : cover(groups, FINISH_GROUPS);
+      if (count) launches.push_back({kernel, first, count, count * tiles});
+    }
+  }
+
+  // The normalisation table in the batch's dtype.
+  std::vector<u8> values() const {
+    const int n = job_.channels * 256, bytes = job_.dtype == DTYPE_FLOAT32 ? 4 : job_.dtype == DTYPE_UINT8 ? 1 : 2;
+    std::vector<u8> found((size_t)n * bytes);
+    if (bytes == 4) memcpy(found.data(), job_.table, found.size());
+    for (int i = 0; i < n; i++) {
+      const u16 half = job_.dtype == DTYPE_FLOAT16 ? to_float16(job_.table[i]) : to_bfloat16(job_.table[i]);
+      if (bytes == 1) found[i] = clip_byte(job_.table[i]);
+      if (bytes == 2) memcpy(found.data() + 2 * i, &half, 2);
+    }
+    return found;
   }
 
   template <class T>
@@ -323,12 +397,18 @@ class Lowering {
     append(head, &batch, 1);
     batch.steps = append(head, steps_.data(), steps_.size());
     batch.finishes = append(head, finishes_.data(), finishes_.size());
+    batch.order = append(head, order_.data(), order_.size());
     batch.calls = append(head, calls_.data(), calls_.size());
+    batch.regions = append(head, regions_.data(), regions_.size());
+    batch.maps = append(head, maps_.data(), maps_.size());
     batch.table = append(head, job_.table, (size_t)job_.channels * 256);
+    const std::vector<u8> finished = values();
+    batch.values = append(head, finished.data(), finished.size());
     batch.taps = append(head, host_taps_.data(), host_taps_.size());
     batch.histograms = padded(batch.taps + (i64)sizeof(int) * ((i64)host_taps_.size() + device_taps_));
     batch.pending = batch.histograms + histograms_;
-    batch.scratch = batch.pending + (i64)TABLE_BYTES * job_.batch;
+    batch.finished = padded(batch.pending + (i64)TABLE_BYTES * job_.batch);
+    batch.scratch = padded(batch.finished + (i64)FINISHED_BYTES * job_.batch);
     memcpy(head.data(), &batch, sizeof batch);
     result.zeros = batch.histograms;
     result.zeros_end = batch.pending;

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import torch
 
 from augengine.backends.cuda import CudaBackend
-from augengine.backends.nvrtc import kernel_folder
+from augengine.backends.nvrtc import EVERYTHING, kernel_folder
 from augengine.ops.header import registry_header
 
 HERE = Path(__file__).parent / "emulation"
@@ -19,13 +19,14 @@ TURNS = ((FORWARD, 0xA5), (REVERSE, 0x00), (RANDOM, 0x7F))  # order of the threa
 CANARY, MARGIN = 0xC3, 64
 
 
-def build_emulation(folder, change=lambda text: text):
+def build_emulation(folder, change=lambda text: text, variant=EVERYTHING):
     """Compiles the kernels, their text changed, for the CPU into `folder` and loads them."""
-    (folder / "registry.inc").write_text(registry_header())
+    (folder / "registry.inc").write_text(registry_header(variant.ops))
     (folder / "cuda.cu").write_text(change((kernel_folder() / "cuda.cu").read_text()))
     library = folder / "emulation.so"
     includes = [f"-I{path}" for path in (folder, HERE, kernel_folder())]
-    subprocess.run(["g++", *FLAGS, *includes, HERE / "emulation.cpp", "-o", library], check=True)
+    constants = [] if variant == EVERYTHING else [f"-DAE_CHANNELS={variant.channels}", f"-DAE_DTYPE={variant.dtype}"]
+    subprocess.run(["g++", *FLAGS, *constants, *includes, HERE / "emulation.cpp", "-o", library], check=True)
     emulate = ctypes.CDLL(str(library)).emulate
     number, pointer = ctypes.c_int, ctypes.c_void_p
     emulate.argtypes = (ctypes.c_char_p, number, pointer, pointer, number, number, number, number)
@@ -43,7 +44,7 @@ class EmulatedDriver:
         self.memory[MARGIN:-MARGIN] = self.poison
         return self.memory[MARGIN:-MARGIN]
 
-    def launch(self, launches, workspace, out):
+    def launch(self, launches, workspace, out, variant):
         for kernel, first, count, blocks in launches:
             self.kernels.append(kernel)
             pointers = workspace.data_ptr(), out.data_ptr()

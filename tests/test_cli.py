@@ -65,6 +65,23 @@ def test_doctor_prints_json(capsys):
     assert json.loads(capsys.readouterr().out)["ok"] is True
 
 
+def test_doctor_compiles_the_kernels_without_a_gpu(capsys):
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    assert main(["doctor", "--compile", "sm_80", "--json"]) == 0
+    kernels = json.loads(capsys.readouterr().out)["kernels"]
+    assert {"arch", "recipe", "kernel", "registers", "spill_bytes", "shared_bytes"} == set(kernels[0])
+    assert {k["arch"] for k in kernels} == {"sm_80"}
+    assert main(["doctor", "--compile", "sm_80"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(kernels)
+
+
+@pytest.mark.parametrize("arch", ["hopper", "sm_42"])
+def test_doctor_names_an_architecture_that_is_none(arch, capsys):
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    assert main(["doctor", "--compile", f"sm_80,{arch}"]) == 2
+    assert f"architecture: got '{arch}'" in capsys.readouterr().err
+
+
 def test_doctor_prints_a_line_for_each_finding(capsys):
     assert main(["doctor"]) == 0
     assert "instruction set" in capsys.readouterr().out

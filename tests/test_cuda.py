@@ -13,7 +13,9 @@ from recipes import MEAN, STD, byte_transforms, everything, mixes
 
 import augengine as ae
 from augengine import functional
-from augengine.backends.nvrtc import KERNELS, compile_kernels, compile_report
+from augengine.backends import nvrtc
+from augengine.backends.nvrtc import KERNELS, MOST_REGISTERS, compile_kernels, compile_report, source, variant_of
+from augengine.doctor import compiled_recipes, recipe_pipelines
 from augengine.ops import OPS
 
 SHAPES = ((1, 1), (3, 5), (2, 40), (33, 17), (64, 48))
@@ -118,12 +120,30 @@ def test_erasing_on_both_sides_of_a_mix_equals_cpu(gpu):
     assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(7)), images)
 
 
+@pytest.mark.parametrize(("top", "left"), [(-32767, 3), (2, 32767), (-5, -7), (32740, -32767)])
+def test_crop_far_outside_equals_cpu(gpu, top, left):
+    images = torch.stack([noise(9, 12, seed=i) for i in range(2)])
+    assert_equals_cpu(gpu, lambda batch: functional.crop(batch, top, left, 20, 30), images)
+
+
 PASSES = {
-    "flips and crops": ([ae.RandomHorizontalFlip(1.0), ae.CenterCrop(9), ae.RandomVerticalFlip(1.0)], []),
-    "a quarter turn": ([ae.RandomRotation((90, 90))], []),
-    "a resize": ([ae.RandomResizedCrop((9, 14))], ["taps", "resample", "resample"]),
-    "brightness": ([ae.ColorJitter(brightness=0.5), ae.RandomHorizontalFlip(1.0)], ["tables"]),
-    "two tables": ([ae.RandomEqualize(1.0), ae.ColorJitter(0.5)], ["statistics", "tables"]),
+    "flips and crops": ([ae.RandomHorizontalFlip(1.0), ae.CenterCrop(9), ae.RandomVerticalFlip(1.0)], ["finish"]),
+    "a quarter turn": ([ae.RandomRotation((90, 90))], ["finish"]),
+    "padding and a crop": ([ae.RandomCrop(20, padding=4), ae.RandomHorizontalFlip(1.0)], ["finish", "finish_mapped"]),
+    "a rotation": ([ae.RandomRotation(30), ae.CenterCrop(9), ae.RandomVerticalFlip(1.0)], ["finish_mapped"]),
+    "tables about a rotation": (
+        [ae.ColorJitter(0.5), ae.RandomRotation(30, fill=9), ae.RandomInvert(1.0)],
+        ["tables", "finish_mapped"],
+    ),
+    "statistics of a rotation": (
+        [ae.RandomRotation(30), ae.RandomEqualize(1.0)],
+        ["statistics", "tables", "finish_mapped"],
+    ),
+    "two maps": ([ae.RandomCrop(32, padding=4), ae.RandomRotation((9, 30))], ["gathers", "finish_mapped"]),
+    "a resize": ([ae.RandomResizedCrop((9, 14))], ["taps", "resample", "resample", "finish"]),
+    "brightness": ([ae.ColorJitter(brightness=0.5), ae.RandomHorizontalFlip(1.0)], ["tables", "finish"]),
+    "two tables": ([ae.RandomEqualize(1.0), ae.ColorJitter(0.5)], ["statistics", "tables", "finish"]),
+    "a mix": ([ae.Normalize(MEAN, STD), ae.RandomErasing(1.0), ae.Mixup(1.0)], ["finish_mixed"]),
 }
 
 
@@ -131,8 +151,9 @@ PASSES = {
 def test_launches_are_no_more_than_needed(emulate, name):
     transforms, expected = PASSES[name]
     with driven_by(EmulatedDriver(emulate, FORWARD)) as driver:
-        ae.Pipeline(*transforms)(torch.stack([noise(30, 30, seed=i) for i in range(20)]))
-    assert driver.kernels == [*expected, "finish"]
+        pipe = ae.Pipeline(*transforms)
+        pipe(torch.stack([noise(30, 30, seed=i) for i in range(20)]), sample_ids=range(20))
+    assert driver.kernels == expected
 
 
 def test_program_that_reads_outside_its_image_is_refused(emulate):
@@ -167,15 +188,39 @@ def test_emulation_finds(tmp_path, fault):
 @pytest.fixture(scope="session")
 def reports():
     pytest.importorskip("cuda.core", reason="cuda-core is not installed")
-    return {arch: compile_report([arch]) for arch in ARCHS}
+    return {
+        (arch, recipe): compile_report(arch, variant)
+        for arch in ARCHS
+        for recipe, variant in compiled_recipes().items()
+    }
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_every_kernel_compiles_without_spills(reports, arch):
-    assert {r["kernel"] for r in reports[arch]} == set(KERNELS)
-    for report in reports[arch]:
+@pytest.mark.parametrize("recipe", compiled_recipes())
+def test_every_kernel_compiles_without_spills(reports, arch, recipe):
+    assert {r["kernel"] for r in reports[arch, recipe]} == set(KERNELS)
+    for report in reports[arch, recipe]:
         assert report["spill_bytes"] == 0, report
-        assert 0 < report["registers"] <= 128, report
+        assert 0 < report["registers"] <= MOST_REGISTERS, report
+
+
+def test_kernels_for_a_pipeline_have_only_its_ops():
+    pipe = ae.Pipeline(ae.RandomEqualize(), ae.Normalize(MEAN, STD), dtype=torch.float16)
+    text = source(variant_of(pipe.plan((8, 8))))
+    assert "#define AE_HISTOGRAM_OPS(X) X(equalize)" in text
+    assert "#define AE_WINDOW_OPS(X) \n" in text
+    assert "#define AE_CHANNELS 3" in text
+
+
+@pytest.mark.parametrize("name", [name for name in compiled_recipes() if name != "everything"])
+def test_kernels_for_a_pipeline_equal_cpu(name, tmp_path):
+    variant = compiled_recipes()[name]
+    pipe = recipe_pipelines()[name]
+    emulate = build_emulation(tmp_path, variant=variant)
+    images = torch.stack([noise(37, 41, seed=i) for i in range(8)])
+    want = pipe(images, sample_ids=range(8))
+    for got in EmulatedGpu(emulate).results(lambda batch: pipe(batch, sample_ids=range(8)), images):
+        assert torch.equal(got, want)
 
 
 def test_second_compile_comes_from_the_users_cache(monkeypatch, tmp_path):
@@ -185,6 +230,17 @@ def test_second_compile_comes_from_the_users_cache(monkeypatch, tmp_path):
     entries = [p for p in tmp_path.rglob("*") if p.is_file() and p.stat().st_size == len(first)]
     assert len(entries) == 1
     assert compile_kernels("sm_80").code == first
+
+
+def test_refused_source_is_kept_and_named(monkeypatch, tmp_path):
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(nvrtc, "source", lambda variant: "int f() { return missing; }")
+    with pytest.raises(RuntimeError, match="missing") as refusal:  # NVRTC's own words
+        compile_kernels("sm_90")
+    dump = tmp_path / "augengine" / "kernels" / "refused-sm_90.cu"
+    assert str(dump) in str(refusal.value)
+    assert dump.read_text() == nvrtc.source(None)
 
 
 def test_missing_cuda_core_is_named(monkeypatch):

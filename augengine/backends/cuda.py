@@ -13,7 +13,7 @@ import torch
 from augengine import _native
 from augengine.backends.cpu import DTYPES
 from augengine.backends.images import Images
-from augengine.backends.nvrtc import KERNELS, compile_kernels, cuda_core
+from augengine.backends.nvrtc import KERNELS, Variant, compile_kernels, cuda_core, variant_of
 from augengine.plan import Plan
 from augengine.sampling import Program
 
@@ -25,7 +25,7 @@ class Driver(Protocol):
     """What runs launches: a GPU, or in tests an emulation of one."""
 
     def allocate(self, size: int, device: torch.device) -> torch.Tensor: ...
-    def launch(self, launches: list[Launch], workspace: torch.Tensor, out: torch.Tensor) -> None: ...
+    def launch(self, launches: list[Launch], workspace: torch.Tensor, out: torch.Tensor, variant: Variant) -> None: ...
 
 
 class CudaDriver:
@@ -35,11 +35,11 @@ class CudaDriver:
         """`size` bytes of device memory."""
         return torch.empty(size, dtype=torch.uint8, device=device)
 
-    def launch(self, launches: list[Launch], workspace: torch.Tensor, out: torch.Tensor) -> None:
+    def launch(self, launches: list[Launch], workspace: torch.Tensor, out: torch.Tensor, variant: Variant) -> None:
         """Queues the launches on torch's current stream of the batch's device."""
         core, index = cuda_core(), out.get_device()
         with torch.cuda.device(index):
-            kernels, stream = kernels_of(index), stream_of(index, torch.cuda.current_stream().cuda_stream)
+            kernels, stream = kernels_of(index, variant), stream_of(index, torch.cuda.current_stream().cuda_stream)
             for kernel, first, count, blocks in launches:
                 arguments = (workspace.data_ptr(), out.data_ptr(), np.int32(first), np.int32(count))
                 core.launch(stream, grid_of(blocks), kernels[kernel], *arguments)
@@ -78,7 +78,7 @@ class CudaBackend:
         workspace = self._driver.allocate(size, images.device)
         upload(torch.from_numpy(head), workspace)
         workspace[slice(*zeros)].zero_()
-        self._driver.launch(launches, workspace, out)
+        self._driver.launch(launches, workspace, out, variant_of(plan))
         return out
 
 
@@ -89,13 +89,13 @@ def upload(head: torch.Tensor, workspace: torch.Tensor) -> None:
     workspace[: len(head)].copy_(head, non_blocking=True)
 
 
-@lru_cache
-def kernels_of(index: int) -> dict[str, Any]:
-    """The compiled kernels, loaded on that GPU."""
+@lru_cache(maxsize=256)
+def kernels_of(index: int, variant: Variant) -> dict[str, Any]:
+    """The kernels compiled for a variant, loaded on that GPU."""
     # cuda-core hangs after a failed get_kernel on a machine without a GPU; Device raises there instead.
     device = cuda_core().Device(index)
     device.set_current()
-    code = compile_kernels(f"sm_{device.arch}")
+    code = compile_kernels(f"sm_{device.arch}", variant)
     return {name: code.get_kernel(name) for name in KERNELS}
 
 

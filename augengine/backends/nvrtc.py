@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +11,9 @@ from types import ModuleType
 from typing import Any, TypedDict
 
 import augengine
+from augengine.backends.cpu import DTYPES
 from augengine.ops.header import registry_header
+from augengine.plan import Plan
 
 KERNELS = (
     "taps",
@@ -25,7 +27,10 @@ KERNELS = (
     "gathers",
     "resample",
     "finish",
+    "finish_mapped",
+    "finish_mixed",
 )
+MOST_REGISTERS = 128  # of a thread, so that two blocks of 256 threads fit a multiprocessor's 65,536
 INCLUDE = re.compile(r'^\s*#include "([^"]+)"')
 # Pillow multiplies, then adds: a contracted multiply-add changes truncated pixels.
 OPTIONS = {"std": "c++17", "fma": False}
@@ -61,21 +66,44 @@ def kernel_folder() -> Path:
     raise FileNotFoundError(f"cuda.cu is in none of {looked}; reinstall augengine")
 
 
-@lru_cache
-def source() -> str:
+@dataclass(frozen=True)
+class Variant:
+    """What kernels are compiled for: the ops that may be called, the channels and the dtype's code; None is any."""
+
+    ops: tuple[str, ...] | None = None
+    channels: int | None = None
+    dtype: int | None = None
+
+
+EVERYTHING = Variant()
+
+
+@lru_cache(maxsize=256)
+def variant_of(plan: Plan) -> Variant:
+    """The kernels that a plan needs. A plan without transforms runs calls of any op."""
+    specs = [spec for transform in plan.transforms if (spec := transform.spec())]
+    ops = tuple(sorted({name for spec in specs for name in spec.ops})) if plan.transforms else None
+    return Variant(ops, plan.channels, DTYPES[plan.dtype])
+
+
+@lru_cache(maxsize=256)
+def source(variant: Variant = EVERYTHING) -> str:
     """``cuda.cu`` with every header of ours in place, since cuda-core's disk cache takes no include folders."""
-    return "\n".join(_flatten("cuda.cu", kernel_folder(), set())) + "\n"
+    constants = []
+    if variant.channels is not None:
+        constants = [f"#define AE_CHANNELS {variant.channels}", f"#define AE_DTYPE {variant.dtype}"]
+    return "\n".join([*constants, *_flatten("cuda.cu", variant, set())]) + "\n"
 
 
-def _flatten(name: str, folder: Path, seen: set[str]) -> list[str]:
+def _flatten(name: str, variant: Variant, seen: set[str]) -> list[str]:
     if name in seen:
         return []
     seen.add(name)
-    text = registry_header() if name == "registry.inc" else (folder / name).read_text()
+    text = registry_header(variant.ops) if name == "registry.inc" else (kernel_folder() / name).read_text()
     lines = []
     for line in text.splitlines():
         if found := INCLUDE.match(line):
-            lines += _flatten(found[1], folder, seen)
+            lines += _flatten(found[1], variant, seen)
         elif line.strip() != "#pragma once":
             lines.append(line)
     return lines
@@ -87,22 +115,39 @@ def cache_folder() -> Path:
     return Path(base) / "augengine" / "kernels"
 
 
-def compile_kernels(arch: str) -> Any:
+def _checked(arch: str) -> str:
+    if not re.fullmatch(r"sm_\d{2,3}[af]?", arch):
+        raise ValueError(f"architecture: got {arch!r}; expected one such as sm_90 (H100), sm_80 (A100), sm_100 (B200)")
+    return arch
+
+
+def compile_kernels(arch: str, variant: Variant = EVERYTHING) -> Any:
     """The kernels as a cubin for `arch` ("sm_90"), from the disk cache where they were compiled before."""
-    core, utils = cuda_core(), cuda_core("cuda.core.utils")
-    program = core.Program(source(), "c++", core.ProgramOptions(arch=arch, **OPTIONS))
-    return program.compile("cubin", cache=utils.FileStreamProgramCache(cache_folder()))
+    return _compile(arch, variant, {}, cache=cuda_core("cuda.core.utils").FileStreamProgramCache(cache_folder()))
 
 
-def compile_report(archs: Sequence[str] = ("sm_80", "sm_90", "sm_100")) -> list[KernelReport]:
-    """Compiles for each architecture and tells every kernel's registers, spills and shared memory; needs no GPU."""
-    return [report for arch in archs for report in _report(arch)]
+def _compile(arch: str, variant: Variant, options: dict[str, Any], **outputs: Any) -> Any:
+    """Raises ValueError for an architecture that NVRTC does not know; for all else that it refuses, RuntimeError with
+    its log, and the source in a file."""
+    core, text = cuda_core(), source(variant)
+    program = core.Program(text, "c++", core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options))
+    try:
+        return program.compile("cubin", **outputs)
+    except Exception as error:
+        if "--gpu-architecture" in str(error):
+            raise ValueError(
+                f"architecture: got {arch!r}, which this NVRTC does not know; expected sm_90, say"
+            ) from error
+        dump = cache_folder() / f"refused-{arch}.cu"
+        dump.parent.mkdir(parents=True, exist_ok=True)
+        dump.write_text(text)
+        raise RuntimeError(f"NVRTC refused the CUDA kernels for {arch}; their source is in {dump}\n{error}") from error
 
 
-def _report(arch: str) -> list[KernelReport]:
-    core, log = cuda_core(), io.StringIO()
-    options = core.ProgramOptions(arch=arch, ptxas_options=["-v"], **OPTIONS)
-    core.Program(source(), "c++", options).compile("cubin", logs=log)
+def compile_report(arch: str, variant: Variant = EVERYTHING) -> list[KernelReport]:
+    """Compiles for an architecture and tells every kernel's registers, spills and shared memory; needs no GPU."""
+    log = io.StringIO()
+    _compile(arch, variant, {"ptxas_options": ["-v"]}, logs=log)
     return [_parse(arch, part) for part in log.getvalue().split("Compiling entry function")[1:]]
 
 

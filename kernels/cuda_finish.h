@@ -1,0 +1,186 @@
+// How the CUDA kernels finish rows: from bytes to values in the batch.
+#pragma once
+#include "cuda_image.h"
+#include "dispatch.h"
+#include "half.h"
+
+namespace ae { namespace AE_ISA {
+
+__device__ int row_of_block(const u8* workspace, int first, int tiles) {
+  return ((const int*)(workspace + batch_in(workspace).order))[first + blockIdx.x / tiles];
+}
+
+__device__ u8* finished_of(u8* workspace, int row) {
+  return workspace + batch_in(workspace).finished + (i64)row * FINISHED_BYTES;
+}
+
+// Keeps what a byte becomes at `entry` of a row's table of finished values.
+__device__ void keep_finished(u8* workspace, int row, int k, int entry, u8 v) {
+  const u8* const values = workspace + batch_in(workspace).values;
+  u8* const kept = finished_of(workspace, row);
+  const int to = k * FINISHED_VALUES + entry, from = k * 256 + v;
+  switch (dtype_in(workspace)) {
+    case DTYPE_UINT8: kept[to] = values[from]; return;
+    case DTYPE_FLOAT32: ((float*)kept)[to] = ((const float*)values)[from]; return;
+    default: ((u16*)kept)[to] = ((const u16*)values)[from];
+  }
+}
+
+__device__ void to_value(int, float v, u8& to) { to = clip_byte(v); }
+__device__ void to_value(int, float v, float& to) { to = v; }
+__device__ void to_value(int dtype, float v, u16& to) { to = dtype == DTYPE_FLOAT16 ? to_float16(v) : to_bfloat16(v); }
+
+// A row's table of finished values, to shared memory.
+template <class T>
+__device__ void load_values(u8* workspace, const Finish& f, int row, T* to) {
+  const Batch& b = batch_in(workspace);
+  const T* const common = (const T*)(workspace + b.values);
+  const T* const own = (const T*)finished_of(workspace, row);
+  const Map* const map = map_of(workspace, f.image);
+  for (int i = threadIdx.x; i < channels_in(workspace) * 256; i += BLOCK_THREADS) {
+    const int at = i / 256 * FINISHED_VALUES + i % 256;
+    to[at] = f.pending & PENDING_BYTES ? own[at] : common[i];
+  }
+  if ((int)threadIdx.x < channels_in(workspace)) {
+    const int k = threadIdx.x, at = k * FINISHED_VALUES + FINISHED_OUTSIDE;
+    to[at] = f.pending & PENDING_OUTSIDE ? own[at] : map ? common[k * 256 + map->outside[k]] : T();
+  }
+  __syncthreads();
+}
+
+// A thread's four values: one load where the bytes lie in a word, and one store.
+template <class T>
+struct alignas(FOUR * sizeof(T)) Four {
+  T v[FOUR];
+};
+
+// Where a thread's four pixels lie in the image; those outside it are not `inside`.
+struct Places {
+  i64 at[FOUR];
+  bool inside[FOUR], together;
+
+  template <bool MAPPED>
+  __device__ static Places of(const View& v, const Map* map, int x, int y) {
+    Places p;
+    p.together = !MAPPED && v.stride_x == 1;
+    for (int i = 0; i < FOUR; i++) {
+      int column = x + i, line = y;
+      p.inside[i] = true;
+      if (MAPPED) {
+        column = (int)((u32)map->f[0] * (u32)(x + i) + (u32)map->f[1] * (u32)y + (u32)map->f[2]) >> 16;
+        line = (int)((u32)map->f[3] * (u32)(x + i) + (u32)map->f[4] * (u32)y + (u32)map->f[5]) >> 16;
+        p.inside[i] = (u32)column < (u32)map->in_w && (u32)line < (u32)map->in_h;
+      }
+      p.at[i] = line * v.stride_y + column * v.stride_x;
+    }
+    return p;
+  }
+};
+
+template <bool MAPPED, class T>
+__device__ void finish_tile(u8* workspace, T* out, const Finish& f, int row, int tile, const T* values) {
+  const Batch& b = batch_in(workspace);
+  const u8* const image = address_of(workspace, f.image);
+  const Map* const map = map_of(workspace, f.image);
+  const Region* const regions = (const Region*)(workspace + b.regions) + f.region;
+  const int groups = (b.out_w + FOUR - 1) / FOUR, all = groups * b.out_h;
+  const int end = min_of(all, (tile + 1) * FINISH_GROUPS);
+  for (int g = tile * FINISH_GROUPS + threadIdx.x; g < end; g += BLOCK_THREADS) {
+    const int y = g / groups, x = (g - y * groups) * FOUR, n = min_of(FOUR, b.out_w - x);
+    const Places places = Places::of<MAPPED>(f.image, map, x, y);
+    for (int k = 0; k < channels_in(workspace); k++) {
+      const u8* const plane = image + k * f.image.stride_c;
+      const T* const table = values + k * FINISHED_VALUES;
+      Four<u8> bytes = {};
+      if (places.together && n == FOUR && (u64)(plane + places.at[0]) % FOUR == 0) {
+        bytes = *(const Four<u8>*)(plane + places.at[0]);
+      } else {
+        for (int i = 0; i < FOUR; i++)
+          if (i < n && places.inside[i]) bytes.v[i] = plane[places.at[i]];
+      }
+      Four<T> v;
+      for (int i = 0; i < FOUR; i++) v.v[i] = table[places.inside[i] ? bytes.v[i] : FINISHED_OUTSIDE];
+      for (int r = 0; r < f.regions; r++)
+        for (int i = 0; i < FOUR; i++)
+          if (contains(regions[r], x + i, y)) to_value(dtype_in(workspace), value_in(regions[r], k, x + i, y), v.v[i]);
+      T* const to = out + row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
+      if (n == FOUR && b.stride_x == 1 && (u64)to % sizeof v == 0) *(Four<T>*)to = v;
+      else for (int i = 0; i < FOUR; i++) if (i < n) to[i * b.stride_x] = v.v[i];
+    }
+  }
+}
+
+template <bool MAPPED, class T>
+__device__ void finish_rows_as(u8* workspace, T* out, int first, int count, u32* memory) {
+  const int tiles = gridDim.x / count, row = row_of_block(workspace, first, tiles);
+  const Finish& f = ((const Finish*)(workspace + batch_in(workspace).finishes))[row];
+  load_values(workspace, f, row, (T*)memory);
+  finish_tile<MAPPED>(workspace, out, f, row, blockIdx.x % tiles, (const T*)memory);
+}
+
+template <bool MAPPED>
+__device__ void finish_rows(u8* workspace, void* out, int first, int count, u32* memory) {
+  switch (dtype_in(workspace)) {
+    case DTYPE_UINT8: return finish_rows_as<MAPPED>(workspace, (u8*)out, first, count, memory);
+    case DTYPE_FLOAT32: return finish_rows_as<MAPPED>(workspace, (float*)out, first, count, memory);
+    default: return finish_rows_as<MAPPED>(workspace, (u16*)out, first, count, memory);
+  }
+}
+
+// What a row's finished values in float32 are made from, where they mix.
+struct Mixer {
+  Reader in;
+  const float* table;
+  const Call* calls;
+  int count;
+
+  __device__ Mixer(u8* workspace, int row, const Finish& f)
+      : in(workspace, f.image, row, f.pending), table((const float*)(workspace + batch_in(workspace).table)),
+        calls(calls_in(workspace) + f.call), count(f.calls) {}
+
+  __device__ float value(int k, int x, int y) const { return table[k * 256 + in(k, x, y)]; }
+};
+
+__device__ float erased(const Call& call, float v, int k, int x, int y) {
+  const Region r = region(call);
+  return contains(r, x, y) ? value_in(r, k, x, y) : v;
+}
+
+// What a mix at `position` reads of its partner, which need not mix itself.
+__device__ float before_mix(const Mixer& f, int position, int k, int x, int y) {
+  float v = f.value(k, x, y);
+  for (int i = 0; i < f.count && f.calls[i].position < position; i++) v = erased(f.calls[i], v, k, x, y);
+  return v;
+}
+
+__device__ float mixed(u8* workspace, const Finish* finishes, int row, const Mixer& f, int k, int x, int y) {
+  float v = f.value(k, x, y);
+  for (int i = 0; i < f.count; i++) {
+    const Call& call = f.calls[i];
+    if (!is_mix(call)) {
+      v = erased(call, v, k, x, y);
+      continue;
+    }
+    for (int j = 0; j < MAX_PATCHES; j++) {
+      const Patch p = patch(call, j, batch_in(workspace).out_h, batch_in(workspace).out_w);
+      if (!contains(p, x, y)) continue;
+      const int source = p.source < 0 ? row : p.source;
+      const float other =
+          before_mix(Mixer(workspace, source, finishes[source]), call.position, k, x + p.dx, y + p.dy);
+      v = p.blends ? blended(p, v, other) : other;
+      break;
+    }
+  }
+  return v;
+}
+
+__device__ void store(void* out, int dtype, i64 at, float v) {
+  switch (dtype) {
+    case DTYPE_UINT8: ((u8*)out)[at] = clip_byte(v); return;
+    case DTYPE_FLOAT32: ((float*)out)[at] = v; return;
+    case DTYPE_FLOAT16: ((u16*)out)[at] = to_float16(v); return;
+    case DTYPE_BFLOAT16: ((u16*)out)[at] = to_bfloat16(v); return;
+  }
+}
+
+}}  // namespace
