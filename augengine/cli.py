@@ -118,7 +118,11 @@ def _compile(archs: list[str], as_json: bool) -> int:
     for arch in archs:
         for recipe, variant in compiled_recipes().items():
             print(f"compiling {recipe} for {arch} ...", file=sys.stderr, flush=True)
-            kernels += [{"recipe": recipe, **kernel} for kernel in compile_report(arch, variant)]
+            try:
+                kernels += [{"recipe": recipe, **kernel} for kernel in compile_report(arch, variant)]
+            except RuntimeError as error:
+                print(f"augengine doctor: {error}", file=sys.stderr)
+                return 1
     if as_json:
         print(json.dumps({"kernels": kernels}, indent=1))
     else:

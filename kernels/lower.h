@@ -173,6 +173,7 @@ class Lowering {
     if (image_.map && !(pending_ & PENDING_OUTSIDE)) {
       s.in.map = image_.map;
       s.outside_from = s.calls;
+      s.pending &= PENDING_BYTES;  // begins with this map's fill
     }
     s.calls++;
     if (!image_.map) s.outside_from = s.calls;
@@ -187,7 +188,7 @@ class Lowering {
       steps_[i].histograms = histograms_;
       steps_[i].of_luma = reads_luma(call);
     }
-    histograms_ += TABLE_BYTES * (i64)sizeof(u32);
+    histograms_ += 3 * 256 * (i64)sizeof(u32);
   }
 
   // A step that reads the image through its pending table and writes h x w planes, which become the image.
@@ -283,6 +284,7 @@ class Lowering {
     if (!reads_inside(map, image_.h, image_.w)) return;
     image_ = shifted(image_, map.f[5] >> 16, map.f[2] >> 16);  // a crop of the image that was padded
     image_.map = 0;
+    pending_ &= PENDING_BYTES;  // there is no outside any more
   }
 
   void add_resample(const Geometry& g) {
@@ -320,7 +322,7 @@ class Lowering {
   }
 
   void add_finish(const Call* calls) {
-    Finish f = {image_, row_, pending_, (int)calls_.size(), 0, (int)regions_.size(), 0};
+    Finish f = {image_, pending_, (int)calls_.size(), 0, (int)regions_.size(), 0};
     if (pending_) steps_[last_table_].last = 1;
     bool mixed = false;
     for (int i = 0; i < job_.slots; i++) {

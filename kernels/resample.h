@@ -12,10 +12,9 @@
 namespace ae { namespace AE_ISA {
 
 inline size_t resample_ints(const Geometry& g) {
-  const int width =
-      max_of(padded_taps(g.interpolation, g.box_w, g.out_w), padded_taps(g.interpolation, g.box_h, g.out_h));
+  const int across = padded_taps(g.interpolation, g.box_w, g.out_w), down = padded_taps(g.interpolation, g.box_h, g.out_h);
   return axis_ints(g.interpolation, g.box_w, g.out_w) + axis_ints(g.interpolation, g.box_h, g.out_h) +
-         work_ints(width, max_of(max_of(g.box_w, g.out_w), g.out_h));
+         work_ints(across, down, g.box_w, g.out_w, g.out_h);
 }
 
 inline size_t resample_scratch(const Geometry& g, int channels) {
@@ -35,7 +34,7 @@ inline void resample(const Planes& in, const Planes& out, int channels, const Ge
   if (in.w == out.w) return resample_rows(in, out, channels, down, work);
   const bool rows_first = vertical_first(g, pillow13);
   Planes middle = rows_first ? Planes{{}, in.w, out.h, in.w} : Planes{{}, out.w, in.h, out.w};
-  u8* bytes = (u8*)(work + work_ints(max_of(across.width, down.width), max_of(max_of(in.w, out.w), out.h)));
+  u8* bytes = (u8*)(work + work_ints(across.width, down.width, in.w, out.w, out.h));
   for (int k = 0; k < channels; k++) middle.p[k] = bytes + (size_t)k * middle.h * middle.w;
   if (rows_first) {
     resample_rows(in, middle, channels, down, work);

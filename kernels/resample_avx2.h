@@ -161,9 +161,10 @@ inline void resample_columns(const Planes& in, const Planes& out, int channels, 
   }
 }
 
-inline size_t work_ints(int width, int side) {
-  const size_t tile = (width + 1) * sizeof(PairTable) + 2 * sizeof(Eight);
-  return (side / TILE + 1) * tile / sizeof(int) + 32;
+// across, down: the taps of an output along x and y.
+inline size_t work_ints(int across, int down, int, int out_w, int) {
+  const size_t tiles = (out_w + TILE - 1) / TILE, tile = (across + 1) * sizeof(PairTable) + 2 * sizeof(Eight);
+  return (tiles * tile + (down + 1) * sizeof(PairOfTaps)) / sizeof(int) + 32;
 }
 
 }}  // namespace

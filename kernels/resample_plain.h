@@ -25,6 +25,6 @@ inline void resample_columns(const Planes& in, const Planes& out, int channels, 
     for (int y = 0; y < out.h; y++) resample_span(in, out, k, y, 0, out.w, axis);
 }
 
-inline size_t work_ints(int, int widest) { return (size_t)widest + 32; }
+inline size_t work_ints(int, int, int in_w, int out_w, int) { return (size_t)max_of(in_w, out_w) + 32; }
 
 }}  // namespace

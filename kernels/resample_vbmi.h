@@ -209,9 +209,10 @@ inline void resample_columns(const Planes& in, const Planes& out, int channels, 
                       tables + (size_t)8 * groups * t, groups);
 }
 
-inline size_t work_ints(int width, int longest) {
-  const size_t tiles = (longest + TILE - 1) / TILE, bytes = (size_t)width * longest + 128;
-  return tiles * (size_t)width * 32 + (tiles + 1) * 2 * sizeof(Sixteen) / 4 + bytes * 3 / 4 + 3 * 4 * (size_t)width;
+// across, down: the taps of an output along x and y.
+inline size_t work_ints(int across, int down, int, int out_w, int out_h) {
+  const size_t tiles = (out_w + TILE - 1) / TILE, digits = (size_t)across * out_w + (size_t)down * out_h + 2 * 128;
+  return tiles * across * 32 + (tiles + 1) * 2 * sizeof(Sixteen) / 4 + digits * 3 / 4 + 3 * 4 * (size_t)down + 32;
 }
 
 }}  // namespace

@@ -24,13 +24,13 @@ enum KernelCode : int {
 
 enum : int { BLOCK_THREADS = 256, BLOCK_PIXELS = 1024, STATISTICS_PIXELS = 4096 };
 
-// A row's pending table: what becomes of each byte of the image, by channel, and of the pixels outside it.
 // A table of finished values: by channel one of each byte, and one of the pixels outside.
 enum : int { FINISHED_VALUES = 260, FINISHED_OUTSIDE = 256, FINISHED_BYTES = 3 * FINISHED_VALUES * 4 };
 
 // Neighbours of a row that a thread finishes together, and how many such groups a block finishes.
 enum : int { FOUR = 4, FINISH_GROUPS = 1024 };
 
+// A row's pending table: what becomes of each byte of the image, by channel, and of the pixels outside it.
 enum : int { OUTSIDE_AT = 3 * 256, TABLE_BYTES = OUTSIDE_AT + 16 };
 enum Pending : int { PENDING_BYTES = 1, PENDING_OUTSIDE = 2 };  // which of the two there is
 
@@ -72,7 +72,7 @@ struct Step {
 
 struct Finish {  // of one row: its last bytes, the regions on finished values, and all calls on those where it mixes
   View image;
-  int row, pending, call, calls, region, regions;
+  int pending, call, calls, region, regions;
 };
 
 struct Batch {

@@ -120,6 +120,30 @@ def test_erasing_on_both_sides_of_a_mix_equals_cpu(gpu):
     assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(7)), images)
 
 
+INVERT, CUT = ae.RandomInvert(1.0), ae.CenterCrop(16)
+MAPS_AND_TABLES = {
+    "a pad, cut away, then another": [ae.Pad(4, fill=9), INVERT, CUT, ae.Pad(2, fill=5)],
+    "a pad, cut away, then a rotation": [ae.Pad(4, fill=9), INVERT, CUT, ae.RandomRotation((20, 30))],
+    "a table step that outlives a map": [
+        ae.Pad(4, fill=9),
+        INVERT,
+        ae.RandomEqualize(1.0),
+        CUT,
+        INVERT,
+        ae.Pad(2, fill=5),
+        INVERT,
+    ],
+    "a pad, partly cut": [ae.Pad(4, fill=9), INVERT, ae.CenterCrop(18), ae.RandomHorizontalFlip(1.0), INVERT],
+}
+
+
+@pytest.mark.parametrize("name", MAPS_AND_TABLES)
+def test_maps_and_tables_equal_cpu(gpu, name):
+    pipe = ae.Pipeline(*MAPS_AND_TABLES[name], dtype=torch.uint8)
+    images = torch.stack([noise(16, 16, seed=i) for i in range(3)])
+    assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(3)), images)
+
+
 @pytest.mark.parametrize(("top", "left"), [(-32767, 3), (2, 32767), (-5, -7), (32740, -32767)])
 def test_crop_far_outside_equals_cpu(gpu, top, left):
     images = torch.stack([noise(9, 12, seed=i) for i in range(2)])
@@ -235,10 +259,11 @@ def test_second_compile_comes_from_the_users_cache(monkeypatch, tmp_path):
 def test_refused_source_is_kept_and_named(monkeypatch, tmp_path):
     pytest.importorskip("cuda.core", reason="cuda-core is not installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(nvrtc, "source", lambda variant: "int f() { return missing; }")
     with pytest.raises(RuntimeError, match="missing") as refusal:  # NVRTC's own words
         compile_kernels("sm_90")
-    dump = tmp_path / "augengine" / "kernels" / "refused-sm_90.cu"
+    dump = tmp_path / "augengine-refused-sm_90.cu"
     assert str(dump) in str(refusal.value)
     assert dump.read_text() == nvrtc.source(None)
 

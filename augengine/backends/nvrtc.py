@@ -3,6 +3,8 @@
 import io
 import os
 import re
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -14,6 +16,7 @@ import augengine
 from augengine.backends.cpu import DTYPES
 from augengine.ops.header import registry_header
 from augengine.plan import Plan
+from augengine.transforms import Transform
 
 KERNELS = (
     "taps",
@@ -78,12 +81,15 @@ class Variant:
 EVERYTHING = Variant()
 
 
-@lru_cache(maxsize=256)
 def variant_of(plan: Plan) -> Variant:
-    """The kernels that a plan needs. A plan without transforms runs calls of any op."""
-    specs = [spec for transform in plan.transforms if (spec := transform.spec())]
-    ops = tuple(sorted({name for spec in specs for name in spec.ops})) if plan.transforms else None
-    return Variant(ops, plan.channels, DTYPES[plan.dtype])
+    """The kernels that a plan needs. A plan without transforms runs calls of any op, by kernels for everything."""
+    return _variant(plan.transforms, plan.channels, DTYPES[plan.dtype]) if plan.transforms else EVERYTHING
+
+
+@lru_cache(maxsize=256)
+def _variant(transforms: tuple[Transform, ...], channels: int, dtype: int) -> Variant:
+    specs = [spec for transform in transforms if (spec := transform.spec())]
+    return Variant(tuple(sorted({name for spec in specs for name in spec.ops})), channels, dtype)
 
 
 @lru_cache(maxsize=256)
@@ -133,14 +139,16 @@ def _compile(arch: str, variant: Variant, options: dict[str, Any], **outputs: An
     program = core.Program(text, "c++", core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options))
     try:
         return program.compile("cubin", **outputs)
+    except OSError:  # the cache's
+        raise
     except Exception as error:
         if "--gpu-architecture" in str(error):
             raise ValueError(
                 f"architecture: got {arch!r}, which this NVRTC does not know; expected sm_90, say"
             ) from error
-        dump = cache_folder() / f"refused-{arch}.cu"
-        dump.parent.mkdir(parents=True, exist_ok=True)
-        dump.write_text(text)
+        dump = Path(tempfile.gettempdir()) / f"augengine-refused-{arch}.cu"
+        with suppress(OSError):  # NVRTC's words count
+            dump.write_text(text)
         raise RuntimeError(f"NVRTC refused the CUDA kernels for {arch}; their source is in {dump}\n{error}") from error
 
 
