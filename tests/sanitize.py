@@ -46,6 +46,9 @@ LEFT_OUT = {
     "test_cuda.py::test_every_kernel_compiles_without_spills": "asks a compiler about the GPU's code",
     "test_cuda.py::test_second_compile_comes_from_the_users_cache": "as the one before",
 }
+# GCC 12's libasan does not hold its allocator's locks over a fork: a child of a process whose other threads allocate can
+# find one taken for ever.
+ONLY_THREAD = "test_threads.py::test_a_child_forked_while_other_threads_are_at_work_runs"
 
 
 def main() -> int:
@@ -72,7 +75,7 @@ def passes(name: str, folder: Path, file: Path, tries: int = 3) -> bool:
     print(f"{name}: {file.name}", flush=True)
     log = folder / f"report.{file.stem}"  # stderr, where UBSan writes whatever its log_path
     known = set(reports_in(folder)) - {log}
-    without = [f"--deselect=tests/{test}" for test in LEFT_OUT]
+    without = [f"--deselect=tests/{test}" for test in (*LEFT_OUT, *([ONLY_THREAD] if name == "address" else []))]
     tests = [sys.executable, "-m", "pytest", "--quiet", "--capture=sys", "--hypothesis-profile=ci", *without, str(file)]
     with open(log, "wb") as stderr:
         status = subprocess.run(tests, cwd=ROOT, env=os.environ | environment(name, folder), stderr=stderr).returncode
