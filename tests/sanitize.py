@@ -46,8 +46,8 @@ LEFT_OUT = {
     "test_cuda.py::test_every_kernel_compiles_without_spills": "asks a compiler about the GPU's code",
     "test_cuda.py::test_second_compile_comes_from_the_users_cache": "as the one before",
 }
-# GCC 12's libasan does not hold its allocator's locks over a fork: a child of a process whose other threads allocate can
-# find one taken for ever.
+# GCC 12's libasan does not hold its allocator's locks over a fork: a child of a process whose other threads allocate
+# can find one taken for ever.
 ONLY_THREAD = "test_threads.py::test_a_child_forked_while_other_threads_are_at_work_runs"
 
 
