@@ -21,7 +21,6 @@
 #include "check.h"
 #include "geometry_ops.h"
 #include "gil.h"
-#include "half.h"
 #include "job.h"
 #include "lower.h"
 #include "output.h"
@@ -143,11 +142,9 @@ int piece_of(const ae::Job& job, int threads) {
 const void* values_of(const ae::Job& job, std::vector<uint8_t>& memory) {
   using namespace ae::baseline;
   if (job.dtype == ae::DTYPE_FLOAT32) return job.table;
-  memory.resize(sizeof(uint16_t) * 256 * job.channels);
-  for (int i = 0; i < 256 * job.channels; i++) {
-    if (job.dtype == ae::DTYPE_UINT8) memory[i] = clip_byte(job.table[i]);
-    else ((u16*)memory.data())[i] = job.dtype == ae::DTYPE_FLOAT16 ? to_float16(job.table[i]) : to_bfloat16(job.table[i]);
-  }
+  const int n = 256 * job.channels;
+  memory.resize((size_t)n * bytes_of_output(job.dtype));
+  for (int i = 0; i < n; i++) store_output(job.dtype, job.table[i], memory.data(), i);
   return memory.data();
 }
 
@@ -189,8 +186,8 @@ void run(SourceTable sources, CallBytes calls, int slots, int channels, int fini
   const ae::baseline::Limits limits = {slots, batch, finish_position, out_h, out_w};
   ae::Unlocked unlocked;
   job.values = values_of(job, memory.values);
-  const int bytes[] = {1, 4, 2, 2};
-  job.stream = (size_t)batch * channels * out_h * out_w * bytes[dtype] > cached_bytes();
+  const size_t bytes = (size_t)batch * channels * out_h * out_w * ae::baseline::bytes_of_output(dtype);
+  job.stream = bytes > cached_bytes();
   const auto check = [&](int row) {
     const ae::Source& source = job.sources[row];
     check_row((const Call*)job.calls + (size_t)row * slots, row, (int)source.h, (int)source.w, limits);

@@ -242,7 +242,7 @@ AE_KERNEL(finish_mixed) {
   each_pixel(blockIdx.x % tiles, BLOCK_PIXELS, b.out_h, b.out_w, [&](int x, int y) {
     for (int k = 0; k < channels_in(workspace); k++) {
       const i64 at = row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
-      store(out, dtype_in(workspace), at, mixed(workspace, finishes, row, own, k, x, y));
+      store_output(dtype_in(workspace), mixed(workspace, finishes, row, own, k, x, y), out, at);
     }
   });
 }

@@ -2,7 +2,6 @@
 #pragma once
 #include "cuda_image.h"
 #include "dispatch.h"
-#include "half.h"
 
 namespace ae { namespace AE_ISA {
 
@@ -25,10 +24,6 @@ __device__ void keep_finished(u8* workspace, int row, int k, int entry, u8 v) {
     default: ((u16*)kept)[to] = ((const u16*)values)[from];
   }
 }
-
-__device__ void to_value(int, float v, u8& to) { to = clip_byte(v); }
-__device__ void to_value(int, float v, float& to) { to = v; }
-__device__ void to_value(int dtype, float v, u16& to) { to = dtype == DTYPE_FLOAT16 ? to_float16(v) : to_bfloat16(v); }
 
 // A row's table of finished values, to shared memory.
 template <class T>
@@ -64,14 +59,13 @@ struct Places {
     Places p;
     p.together = !MAPPED && v.stride_x == 1;
     for (int i = 0; i < FOUR; i++) {
-      int column = x + i, line = y;
+      Point at = {x + i, y};
       p.inside[i] = true;
       if (MAPPED) {
-        column = (int)((u32)map->f[0] * (u32)(x + i) + (u32)map->f[1] * (u32)y + (u32)map->f[2]) >> 16;
-        line = (int)((u32)map->f[3] * (u32)(x + i) + (u32)map->f[4] * (u32)y + (u32)map->f[5]) >> 16;
-        p.inside[i] = (u32)column < (u32)map->in_w && (u32)line < (u32)map->in_h;
+        at = read_by(*map, x + i, y);
+        p.inside[i] = is_inside(*map, at);
       }
-      p.at[i] = line * v.stride_y + column * v.stride_x;
+      p.at[i] = at.y * v.stride_y + at.x * v.stride_x;
     }
     return p;
   }
@@ -102,7 +96,7 @@ __device__ void finish_tile(u8* workspace, T* out, const Finish& f, int row, int
       for (int i = 0; i < FOUR; i++) v.v[i] = table[places.inside[i] ? bytes.v[i] : FINISHED_OUTSIDE];
       for (int r = 0; r < f.regions; r++)
         for (int i = 0; i < FOUR; i++)
-          if (contains(regions[r], x + i, y)) to_value(dtype_in(workspace), value_in(regions[r], k, x + i, y), v.v[i]);
+          if (contains(regions[r], x + i, y)) to_output(dtype_in(workspace), value_in(regions[r], k, x + i, y), v.v[i]);
       T* const to = out + row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
       if (n == FOUR && b.stride_x == 1 && (u64)to % sizeof v == 0) *(Four<T>*)to = v;
       else for (int i = 0; i < FOUR; i++) if (i < n) to[i * b.stride_x] = v.v[i];
@@ -172,15 +166,6 @@ __device__ float mixed(u8* workspace, const Finish* finishes, int row, const Mix
     }
   }
   return v;
-}
-
-__device__ void store(void* out, int dtype, i64 at, float v) {
-  switch (dtype) {
-    case DTYPE_UINT8: ((u8*)out)[at] = clip_byte(v); return;
-    case DTYPE_FLOAT32: ((float*)out)[at] = v; return;
-    case DTYPE_FLOAT16: ((u16*)out)[at] = to_float16(v); return;
-    case DTYPE_BFLOAT16: ((u16*)out)[at] = to_bfloat16(v); return;
-  }
 }
 
 }}  // namespace

@@ -42,6 +42,13 @@ __device__ const Map* map_of(const u8* workspace, const View& v) {
   return v.map ? (const Map*)(workspace + batch_in(workspace).maps) + (v.map - 1) : nullptr;
 }
 
+__device__ Point read_by(const Map& m, int x, int y) {
+  return {(int)((u32)m.f[0] * (u32)x + (u32)m.f[1] * (u32)y + (u32)m.f[2]) >> 16,
+          (int)((u32)m.f[3] * (u32)x + (u32)m.f[4] * (u32)y + (u32)m.f[5]) >> 16};
+}
+
+__device__ bool is_inside(const Map& m, Point p) { return (u32)p.x < (u32)m.in_w && (u32)p.y < (u32)m.in_h; }
+
 // An image read through a map and a table, if there are any.
 struct Reader {
   const u8* data;
@@ -56,12 +63,10 @@ struct Reader {
 
   __device__ u8 operator()(int k, int x, int y) const {
     if (map) {
-      const int* const f = map->f;
-      const int column = (int)((u32)f[0] * (u32)x + (u32)f[1] * (u32)y + (u32)f[2]) >> 16;
-      const int line = (int)((u32)f[3] * (u32)x + (u32)f[4] * (u32)y + (u32)f[5]) >> 16;
-      if ((u32)column >= (u32)map->in_w || (u32)line >= (u32)map->in_h) return outside ? outside[k] : (u8)map->outside[k];
-      x = column;
-      y = line;
+      const Point at = read_by(*map, x, y);
+      if (!is_inside(*map, at)) return outside ? outside[k] : (u8)map->outside[k];
+      x = at.x;
+      y = at.y;
     }
     const u8 v = data[k * stride_c + y * stride_y + x * stride_x];
     return table ? table[k * 256 + v] : v;

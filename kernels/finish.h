@@ -5,7 +5,6 @@
 
 #include "canvas.h"
 #include "dispatch.h"
-#include "half.h"
 #include "job.h"
 
 namespace ae { namespace AE_ISA { namespace {
@@ -65,10 +64,6 @@ Regions regions_of(const Job& job, int row, int behind, int before, Arena& arena
       found.at[found.count++] = region(calls[i]);
   return found;
 }
-
-void to_output(int, float v, float& out) { out = v; }
-void to_output(int, float v, u8& out) { out = clip_byte(v); }
-void to_output(int dtype, float v, u16& out) { out = dtype == DTYPE_FLOAT16 ? to_float16(v) : to_bfloat16(v); }
 
 // Values of one channel in an area of the batch, `step` apart in a row.
 template <class T>

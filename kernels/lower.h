@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "dispatch.h"
-#include "half.h"
 #include "step.h"
 #include "view.h"
 
@@ -366,14 +365,9 @@ class Lowering {
 
   // The normalisation table in the batch's dtype.
   std::vector<u8> values() const {
-    const int n = job_.channels * 256, bytes = job_.dtype == DTYPE_FLOAT32 ? 4 : job_.dtype == DTYPE_UINT8 ? 1 : 2;
-    std::vector<u8> found((size_t)n * bytes);
-    if (bytes == 4) memcpy(found.data(), job_.table, found.size());
-    for (int i = 0; i < n; i++) {
-      const u16 half = job_.dtype == DTYPE_FLOAT16 ? to_float16(job_.table[i]) : to_bfloat16(job_.table[i]);
-      if (bytes == 1) found[i] = clip_byte(job_.table[i]);
-      if (bytes == 2) memcpy(found.data() + 2 * i, &half, 2);
-    }
+    const int n = job_.channels * 256;
+    std::vector<u8> found((size_t)n * bytes_of_output(job_.dtype));
+    for (int i = 0; i < n; i++) store_output(job_.dtype, job_.table[i], found.data(), i);
     return found;
   }
 
