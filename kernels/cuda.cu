@@ -10,9 +10,6 @@
 using namespace ae;
 using namespace ae::AE_ISA;
 
-#define AE_KERNEL(name) \
-  extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2) name(u8* workspace, void* out, int first, int count)
-
 namespace {
 
 struct SharedStats {
@@ -42,21 +39,6 @@ __device__ Stats stats_of(const u32* counts, SharedStats& s) {
   s.below[v] = s.scan[v] - s.histogram[v];
   __syncthreads();
   return {s.histogram, s.below, (int)s.lo, (int)s.hi, s.scan[255], s.sum};
-}
-
-__device__ Window window_at(const Reader& in, int k, int x, int y, int h, int w) {
-  Window window = {{0, 0, 0, 0, in(k, x, y), 0, 0, 0, 0}, x > 0 && y > 0 && x < w - 1 && y < h - 1};
-  if (window.inside)
-    for (int i = 0; i < 9; i++) window.v[i] = in(k, x + i % 3 - 1, y + i / 3 - 1);
-  return window;
-}
-
-__device__ u8 gathered(const Reader& in, const Geometry& g, int k, int x, int y) {
-  if (g.type == GEOMETRY_PERSPECTIVE || (g.type == GEOMETRY_AFFINE && g.interpolation != NEAREST))
-    return interpolated(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in(k, px, py); });
-  const Point p = g.type == GEOMETRY_AFFINE ? affine_walked(g, x, y) : crop_point(g, x, y);
-  const bool inside = p.x >= 0 && p.x < g.in_w && p.y >= 0 && p.y < g.in_h;
-  return inside ? in(k, p.x, p.y) : (u8)g.fill[k];
 }
 
 }  // namespace

@@ -71,36 +71,63 @@ struct Places {
   }
 };
 
+// A row as it is finished: its bytes, what each becomes, and the regions on that.
+template <class T>
+struct FinishedImage {
+  View view;
+  const u8* data;
+  const Map* map;
+  const T* values;
+  const Region* regions;
+  int count;
+};
+
+// Where a row's finished values go; strides in elements.
+template <class T>
+struct Target {
+  T* data;
+  i64 stride_c, stride_y, stride_x;
+  int h, w;
+};
+
+// Finishes the pixels from (x, y) on.
+template <bool MAPPED, class T>
+__device__ void finish_group(const FinishedImage<T>& from, int channels, int dtype, const Target<T>& to, int x, int y) {
+  const int n = min_of(FOUR, to.w - x);
+  const Places places = Places::of<MAPPED>(from.view, from.map, x, y);
+  for (int k = 0; k < channels; k++) {
+    const u8* const plane = from.data + k * from.view.stride_c;
+    const T* const table = from.values + k * FINISHED_VALUES;
+    Four<u8> bytes = {};
+    if (places.together && n == FOUR && (u64)(plane + places.at[0]) % FOUR == 0) {
+      bytes = *(const Four<u8>*)(plane + places.at[0]);
+    } else {
+      for (int i = 0; i < FOUR; i++)
+        if (i < n && places.inside[i]) bytes.v[i] = plane[places.at[i]];
+    }
+    Four<T> v;
+    for (int i = 0; i < FOUR; i++) v.v[i] = table[places.inside[i] ? bytes.v[i] : FINISHED_OUTSIDE];
+    for (int r = 0; r < from.count; r++)
+      for (int i = 0; i < FOUR; i++)
+        if (contains(from.regions[r], x + i, y)) to_output(dtype, value_in(from.regions[r], k, x + i, y), v.v[i]);
+    T* const at = to.data + k * to.stride_c + y * to.stride_y + x * to.stride_x;
+    if (n == FOUR && to.stride_x == 1 && (u64)at % sizeof v == 0) *(Four<T>*)at = v;
+    else for (int i = 0; i < FOUR; i++) if (i < n) at[i * to.stride_x] = v.v[i];
+  }
+}
+
 template <bool MAPPED, class T>
 __device__ void finish_tile(u8* workspace, T* out, const Finish& f, int row, int tile, const T* values) {
   const Batch& b = batch_in(workspace);
-  const u8* const image = address_of(workspace, f.image);
-  const Map* const map = map_of(workspace, f.image);
   const Region* const regions = (const Region*)(workspace + b.regions) + f.region;
+  const FinishedImage<T> from = {f.image, address_of(workspace, f.image), map_of(workspace, f.image), values, regions,
+                                 f.regions};
+  const Target<T> to = {out + row * b.stride_n, b.stride_c, b.stride_y, b.stride_x, b.out_h, b.out_w};
   const int groups = (b.out_w + FOUR - 1) / FOUR, all = groups * b.out_h;
   const int end = min_of(all, (tile + 1) * FINISH_GROUPS);
   for (int g = tile * FINISH_GROUPS + threadIdx.x; g < end; g += BLOCK_THREADS) {
-    const int y = g / groups, x = (g - y * groups) * FOUR, n = min_of(FOUR, b.out_w - x);
-    const Places places = Places::of<MAPPED>(f.image, map, x, y);
-    for (int k = 0; k < channels_in(workspace); k++) {
-      const u8* const plane = image + k * f.image.stride_c;
-      const T* const table = values + k * FINISHED_VALUES;
-      Four<u8> bytes = {};
-      if (places.together && n == FOUR && (u64)(plane + places.at[0]) % FOUR == 0) {
-        bytes = *(const Four<u8>*)(plane + places.at[0]);
-      } else {
-        for (int i = 0; i < FOUR; i++)
-          if (i < n && places.inside[i]) bytes.v[i] = plane[places.at[i]];
-      }
-      Four<T> v;
-      for (int i = 0; i < FOUR; i++) v.v[i] = table[places.inside[i] ? bytes.v[i] : FINISHED_OUTSIDE];
-      for (int r = 0; r < f.regions; r++)
-        for (int i = 0; i < FOUR; i++)
-          if (contains(regions[r], x + i, y)) to_output(dtype_in(workspace), value_in(regions[r], k, x + i, y), v.v[i]);
-      T* const to = out + row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
-      if (n == FOUR && b.stride_x == 1 && (u64)to % sizeof v == 0) *(Four<T>*)to = v;
-      else for (int i = 0; i < FOUR; i++) if (i < n) to[i * b.stride_x] = v.v[i];
-    }
+    const int y = g / groups;
+    finish_group<MAPPED>(from, channels_in(workspace), dtype_in(workspace), to, (g - y * groups) * FOUR, y);
   }
 }
 

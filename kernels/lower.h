@@ -98,7 +98,8 @@ class Lowering {
 
   // of the row being lowered
   int row_ = 0, wave_ = 0, open_table_ = -1, last_table_ = -1;
-  View image_ = {};
+  Seen image_ = {};
+  int kept_map_ = 0;  // as View::map has it, where the image's map is kept already
   int pending_ = 0;
   View origin_ = {};     // of its chain
   View sum_ = {};
@@ -106,7 +107,8 @@ class Lowering {
 
   void lower_row(const Call* calls) {
     const size_t first_step = steps_.size();
-    image_ = job_.sources[row_];
+    image_ = {job_.sources[row_], {}, false};
+    kept_map_ = 0;
     wave_ = 1;  // 0 makes the taps
     open_table_ = -1;
     pending_ = 0;
@@ -118,7 +120,7 @@ class Lowering {
       place(steps_[i].out);
       place(steps_[i].sum);
     }
-    place(image_);
+    place(image_.view);
     for (const i64 bytes : buffers_) scratch_ += bytes;
     add_finish(calls);
   }
@@ -134,11 +136,11 @@ class Lowering {
     if (kernel == KERNEL_finish_mixed || kernel < 0) return;
     if (kernel == KERNEL_tables) return add_table(call);
     if (kernel == KERNEL_statistics) return add_statistics(call);
-    if (kernel == KERNEL_gathers) return add_geometry(geometry_of(call, image_.h, image_.w));
+    if (kernel == KERNEL_gathers) return add_geometry(geometry_of(call, image_.view.h, image_.view.w));
     if (kernel == KERNEL_chains) return add_chain(call);
     if (kernel == KERNEL_convolutions) return add_convolution(convolution(call));
     if (kernel == KERNEL_pixels && job_.channels == 1) return;  // one channel is left as it is
-    Step& s = add_write(kernel, image_.h, image_.w);
+    Step& s = add_write(kernel, image_.view.h, image_.view.w);
     s.call = keep(call);
     s.calls = 1;
   }
@@ -153,7 +155,7 @@ class Lowering {
     s.kernel = kernel;
     s.wave = wave_;
     s.row = row_;
-    s.in = image_;
+    s.in = visible();
     s.pending = pending_;
     s.histograms = -1;
     steps_.push_back(s);
@@ -169,14 +171,14 @@ class Lowering {
       wave_++;
     }
     Step& s = steps_[open_table_];
-    if (image_.map && !(pending_ & PENDING_OUTSIDE)) {
-      s.in.map = image_.map;
+    if (image_.mapped && !(pending_ & PENDING_OUTSIDE)) {
+      s.in.map = visible().map;
       s.outside_from = s.calls;
       s.pending &= PENDING_BYTES;  // begins with this map's fill
     }
     s.calls++;
-    if (!image_.map) s.outside_from = s.calls;
-    pending_ = PENDING_BYTES | (image_.map ? PENDING_OUTSIDE : 0);
+    if (!image_.mapped) s.outside_from = s.calls;
+    pending_ = PENDING_BYTES | (image_.mapped ? PENDING_OUTSIDE : 0);
   }
 
   void add_statistics(const Call& call) {
@@ -193,7 +195,7 @@ class Lowering {
   // A step that reads the image through its pending table and writes h x w planes, which become the image.
   Step& add_write(int kernel, int h, int w) {
     Step& s = add(kernel);
-    s.out = planes(h, w, image_.buffer == 1 ? 2 : 1, 1);
+    s.out = planes(h, w, image_.view.buffer == 1 ? 2 : 1, 1);
     show(s.out);
     return s;
   }
@@ -206,25 +208,32 @@ class Lowering {
 
   // The row's image is what a step of this wave has written.
   void show(const View& written) {
-    image_ = written;
+    image_ = {written, {}, false};
     pending_ = 0;
     open_table_ = -1;
     wave_++;
   }
 
-  int keep(const Map& map) {
-    maps_.push_back(map);
-    return (int)maps_.size();
+  // The image as a step has it.
+  View visible() {
+    if (image_.mapped && !kept_map_) {
+      maps_.push_back(image_.map);
+      kept_map_ = (int)maps_.size();
+    }
+    View v = image_.view;
+    v.map = image_.mapped ? kept_map_ : 0;
+    return v;
   }
 
   // Writes what the image's map gives: for what reads each pixel many times, and for a second map.
   void apply_map() {
-    if (image_.map) add_write(KERNEL_gathers, image_.h, image_.w).geometry = same_size(GEOMETRY_CROP, image_.h, image_.w);
+    const int h = image_.view.h, w = image_.view.w;
+    if (image_.mapped) add_write(KERNEL_gathers, h, w).geometry = same_size(GEOMETRY_CROP, h, w);
   }
 
   void add_convolution(const Convolution& c) {
     apply_map();
-    Step& s = add_write(KERNEL_convolutions, image_.h, image_.w);
+    Step& s = add_write(KERNEL_convolutions, image_.view.h, image_.view.w);
     s.taps = {(i64)host_taps_.size(), NEAREST, c.w, c.h, 0};
     for (int i = 0; i < c.w; i++) host_taps_.push_back((int)bits_of(c.x[i]));
     for (int i = 0; i < c.h; i++) host_taps_.push_back((int)bits_of(c.y[i]));
@@ -233,10 +242,10 @@ class Lowering {
   void add_chain(const Call& call) {
     const int at = (int)call.args[1], kept = keep(call);
     if (at == CHAIN_BEGIN) {
-      origin_ = planes(image_.h, image_.w, 3, 1);
-      sum_ = planes(image_.h, image_.w, 4, sizeof(float));
+      origin_ = planes(image_.view.h, image_.view.w, 3, 1);
+      sum_ = planes(image_.view.h, image_.view.w, 4, sizeof(float));
     }
-    Step& s = at == CHAIN_END ? add_write(KERNEL_chains, image_.h, image_.w) : add(KERNEL_chains);
+    Step& s = at == CHAIN_END ? add_write(KERNEL_chains, image_.view.h, image_.view.w) : add(KERNEL_chains);
     s.call = kept;
     s.sum = sum_;
     if (at == CHAIN_END) return;
@@ -245,50 +254,20 @@ class Lowering {
   }
 
   void add_geometry(const Geometry& g) {
-    const bool inside = g.top >= 0 && g.left >= 0 && g.top + g.box_h <= g.in_h && g.left + g.box_w <= g.in_w;
-    if (g.type == GEOMETRY_COPY) return;
-    if (g.type == GEOMETRY_RESAMPLE) return add_resample(g);
-    if (g.type == GEOMETRY_ORIENT) return orient(g);
-    if (g.type == GEOMETRY_CROP && inside) return take_rectangle(g);
-    apply_map();
-    Map map;
-    if (!is_map_in_16_16(g, map)) {
-      add_write(KERNEL_gathers, g.out_h, g.out_w).geometry = g;
-      return;
+    const bool was_mapped = image_.mapped;
+    bool taken = absorb(image_, g);
+    if (!taken && was_mapped) {
+      apply_map();
+      taken = absorb(image_, g);
     }
-    image_.map = keep(map);
-    image_.h = g.out_h;
-    image_.w = g.out_w;
-  }
-
-  void orient(const Geometry& g) {
-    if (!image_.map) {
-      image_ = oriented_view(image_, g);
-      return;
-    }
-    image_.map = keep(oriented_map(maps_[image_.map - 1], g, image_.h, image_.w));
-    image_.h = g.out_h;
-    image_.w = g.out_w;
-  }
-
-  void take_rectangle(const Geometry& g) {
-    if (!image_.map) {
-      image_ = rectangle_view(image_, g);
-      return;
-    }
-    const Map map = shifted(maps_[image_.map - 1], g.top, g.left);
-    image_.h = g.box_h;
-    image_.w = g.box_w;
-    image_.map = keep(map);
-    if (!reads_inside(map, image_.h, image_.w)) return;
-    image_ = shifted(image_, map.f[5] >> 16, map.f[2] >> 16);  // a crop of the image that was padded
-    image_.map = 0;
-    pending_ &= PENDING_BYTES;  // there is no outside any more
+    if (g.type == GEOMETRY_RESAMPLE) add_resample(g);
+    else if (!taken) add_write(KERNEL_gathers, g.out_h, g.out_w).geometry = g;
+    else kept_map_ = 0;
+    if (was_mapped && !image_.mapped) pending_ &= PENDING_BYTES;  // there is no outside any more
   }
 
   void add_resample(const Geometry& g) {
-    apply_map();
-    image_ = rectangle_view(image_, g);
+    image_.view = rectangle_view(image_.view, g);
     const bool rows_first = vertical_first(g, job_.pillow13);
     for (const bool along_x : {!rows_first, rows_first}) {
       const int in = along_x ? g.box_w : g.box_h, out = along_x ? g.out_w : g.out_h;
@@ -298,7 +277,7 @@ class Lowering {
 
   void add_resample_pass(int interpolation, int in, int out, bool along_x) {
     const Taps taps = add_taps(interpolation, in, out);
-    Step& s = along_x ? add_write(KERNEL_resample, image_.h, out) : add_write(KERNEL_resample, out, image_.w);
+    Step& s = along_x ? add_write(KERNEL_resample, image_.view.h, out) : add_write(KERNEL_resample, out, image_.view.w);
     s.along_x = along_x;
     s.taps = taps;
   }
@@ -321,7 +300,7 @@ class Lowering {
   }
 
   void add_finish(const Call* calls) {
-    Finish f = {image_, pending_, (int)calls_.size(), 0, (int)regions_.size(), 0};
+    Finish f = {visible(), pending_, (int)calls_.size(), 0, (int)regions_.size(), 0};
     if (pending_) steps_[last_table_].last = 1;
     bool mixed = false;
     for (int i = 0; i < job_.slots; i++) {
@@ -336,7 +315,7 @@ class Lowering {
       f.regions += is_region;
     }
     finishes_.push_back(f);
-    finish_kernels_.push_back(mixed ? KERNEL_finish_mixed : image_.map ? KERNEL_finish_mapped : KERNEL_finish);
+    finish_kernels_.push_back(mixed ? KERNEL_finish_mixed : image_.mapped ? KERNEL_finish_mapped : KERNEL_finish);
   }
 
   void order_steps(std::vector<Launch>& launches) {

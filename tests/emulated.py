@@ -19,13 +19,14 @@ TURNS = ((FORWARD, 0xA5), (REVERSE, 0x00), (RANDOM, 0x7F))  # order of the threa
 CANARY, MARGIN = 0xC3, 64
 
 
-def build_emulation(folder, change=lambda text: text, variant=EVERYTHING):
-    """Compiles the kernels, their text changed, for the CPU into `folder` and loads them."""
+def build_emulation(folder, change=lambda text: text, variant=EVERYTHING, unit="cuda.cu"):
+    """Compiles the kernels, the text of `unit` changed, for the CPU into `folder` and loads them."""
     (folder / "registry.inc").write_text(registry_header(variant.ops))
-    (folder / "cuda.cu").write_text(change((kernel_folder() / "cuda.cu").read_text()))
+    text = (kernel_folder() / unit).read_text()
+    (folder / unit).write_text(change(text))
     library = folder / "emulation.so"
     includes = [f"-I{path}" for path in (folder, HERE, kernel_folder())]
-    constants = [] if variant == EVERYTHING else [f"-DAE_CHANNELS={variant.channels}", f"-DAE_DTYPE={variant.dtype}"]
+    constants = [f"-D{name}={value}" for name, value in variant.constants().items()]
     subprocess.run(["g++", *FLAGS, *constants, *includes, HERE / "emulation.cpp", "-o", library], check=True)
     emulate = ctypes.CDLL(str(library)).emulate
     number, pointer = ctypes.c_int, ctypes.c_void_p
@@ -83,3 +84,10 @@ class RealGpu:
     def results(self, run, images):
         moved = images.cuda() if isinstance(images, torch.Tensor) else [i.cuda() for i in images]
         yield run(moved).cpu()
+
+
+def assert_equals_cpu(gpu, run, images):
+    want = run(images)
+    for got in gpu.results(run, images):
+        assert torch.equal(got, want)
+        assert got.stride() == want.stride()

@@ -13,9 +13,10 @@ import torch
 from augengine import _native
 from augengine.backends.cpu import DTYPES
 from augengine.backends.images import Images
-from augengine.backends.nvrtc import KERNELS, Variant, compile_kernels, cuda_core, variant_of
+from augengine.backends.nvrtc import Variant, compile_kernels, cuda_core, variant_of
+from augengine.backends.small import constants_on, small_plan
 from augengine.plan import Plan
-from augengine.sampling import Program
+from augengine.sampling import Keys, Program
 
 THREADS = 256  # BLOCK_THREADS of kernels/step.h
 Launch = tuple[str, int, int, int]  # kernel, first step, count of steps, blocks
@@ -51,17 +52,36 @@ class CudaBackend:
     def __init__(self, driver: Driver | None = None) -> None:
         self._driver = driver or CudaDriver()
 
+    def run_keys(self, plan: Plan, keys: Keys, images: Images) -> torch.Tensor | None:
+        """See `Backend`: small images in a dense batch are drawn and run on the device."""
+        small = small_plan(plan)
+        if small is None or images.strides is None:
+            return None
+        out, constants = _empty(plan, images), constants_on(small, images.device)
+        head, size, launches = _native.small_batch(
+            len(images),
+            plan.channels,
+            (int(images.table[0, 0]), *images.sizes[0].tolist(), *images.strides),
+            (DTYPES[plan.dtype], *plan.out_size, *out.stride()),
+            (constants.data_ptr(), small.values, small.geometries),
+            small.transforms,
+            small.slots,
+            plan.finish_position,
+            small.image_bytes,
+            keys.seed,
+            keys.epoch,
+            keys.group,
+            keys.sample_ids.data_ptr() if isinstance(keys.sample_ids, torch.Tensor) else keys.sample_ids,
+        )
+        workspace = self._driver.allocate(size, images.device)
+        upload(torch.from_numpy(head), workspace)
+        self._driver.launch(launches, workspace, out, small.variant)
+        return out
+
     def run(self, plan: Plan, program: Program, images: Images) -> torch.Tensor:
         """See `Backend.run`."""
         h, w = plan.out_size
-        out = torch.empty(
-            (len(images), plan.channels, h, w),
-            dtype=plan.dtype,
-            memory_format=plan.memory_format,
-            device=images.device,
-        )
-        if out.numel() == 0:
-            return out
+        out = _empty(plan, images)
         head, size, zeros, launches = _native.lower(
             images.table,
             program.raw(),
@@ -82,6 +102,11 @@ class CudaBackend:
         return out
 
 
+def _empty(plan: Plan, images: Images) -> torch.Tensor:
+    shape = (len(images), plan.channels, *plan.out_size)
+    return torch.empty(shape, dtype=plan.dtype, memory_format=plan.memory_format, device=images.device)
+
+
 def upload(head: torch.Tensor, workspace: torch.Tensor) -> None:
     """Copies `head` to the start of the workspace; to a GPU from pinned memory, so that the host need not wait."""
     if workspace.is_cuda:
@@ -96,7 +121,7 @@ def kernels_of(index: int, variant: Variant) -> dict[str, Any]:
     device = cuda_core().Device(index)
     device.set_current()
     code = compile_kernels(f"sm_{device.arch}", variant)
-    return {name: code.get_kernel(name) for name in KERNELS}
+    return {name: code.get_kernel(name) for name in variant.kernels}
 
 
 @lru_cache(maxsize=256)

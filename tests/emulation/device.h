@@ -1,7 +1,7 @@
 // Plays a GPU for kernels/cuda.cu under g++: one block at a time, one fiber for each thread of it.
 //
-// A thread runs until it meets a barrier or its end; then the next one runs, in an order that the test chooses. So a
-// missing barrier shows as a result that depends on the order. Shared memory is one section of the library, filled with
+// A thread runs until it meets a barrier, of its block or its warp, or its end; then the next one runs, in an order that
+// the test chooses. So a missing barrier shows as a result that depends on the order. Shared memory is one section of the library, filled with
 // the test's poison before every block, so a read before a write shows as a result that depends on the poison.
 #pragma once
 #include <math.h>
@@ -18,6 +18,7 @@ struct Index {
 extern Index threadIdx, blockIdx, gridDim;
 
 void __syncthreads();
+void __syncwarp();
 
 // Threads take turns, so plain arithmetic is atomic.
 template <class T>
