@@ -50,8 +50,9 @@ struct alignas(FOUR * sizeof(T)) Four {
 };
 
 // Where a thread's four pixels lie in the image; those outside it are not `inside`.
+template <class At>
 struct Places {
-  i64 at[FOUR];
+  At at[FOUR];
   bool inside[FOUR], together;
 
   template <bool MAPPED>
@@ -65,7 +66,7 @@ struct Places {
         at = read_by(*map, x + i, y);
         p.inside[i] = is_inside(*map, at);
       }
-      p.at[i] = at.y * v.stride_y + at.x * v.stride_x;
+      p.at[i] = at.y * (At)v.stride_y + at.x * (At)v.stride_x;
     }
     return p;
   }
@@ -91,12 +92,12 @@ struct Target {
 };
 
 // Finishes the pixels from (x, y) on.
-template <bool MAPPED, class T>
+template <bool MAPPED, class At, class T>
 __device__ void finish_group(const FinishedImage<T>& from, int channels, int dtype, const Target<T>& to, int x, int y) {
   const int n = min_of(FOUR, to.w - x);
-  const Places places = Places::of<MAPPED>(from.view, from.map, x, y);
+  const Places<At> places = Places<At>::template of<MAPPED>(from.view, from.map, x, y);
   for (int k = 0; k < channels; k++) {
-    const u8* const plane = from.data + k * from.view.stride_c;
+    const u8* const plane = from.data + k * (At)from.view.stride_c;
     const T* const table = from.values + k * FINISHED_VALUES;
     Four<u8> bytes = {};
     if (places.together && n == FOUR && (u64)(plane + places.at[0]) % FOUR == 0) {
@@ -107,10 +108,10 @@ __device__ void finish_group(const FinishedImage<T>& from, int channels, int dty
     }
     Four<T> v;
     for (int i = 0; i < FOUR; i++) v.v[i] = table[places.inside[i] ? bytes.v[i] : FINISHED_OUTSIDE];
-    for (int r = 0; r < from.count; r++)
+    for (int r = 0; HAS_REGIONS && r < from.count; r++)
       for (int i = 0; i < FOUR; i++)
         if (contains(from.regions[r], x + i, y)) to_output(dtype, value_in(from.regions[r], k, x + i, y), v.v[i]);
-    T* const at = to.data + k * to.stride_c + y * to.stride_y + x * to.stride_x;
+    T* const at = to.data + k * (At)to.stride_c + y * (At)to.stride_y + x * (At)to.stride_x;
     if (n == FOUR && to.stride_x == 1 && (u64)at % sizeof v == 0) *(Four<T>*)at = v;
     else for (int i = 0; i < FOUR; i++) if (i < n) at[i * to.stride_x] = v.v[i];
   }
@@ -127,7 +128,7 @@ __device__ void finish_tile(u8* workspace, T* out, const Finish& f, int row, int
   const int end = min_of(all, (tile + 1) * FINISH_GROUPS);
   for (int g = tile * FINISH_GROUPS + threadIdx.x; g < end; g += BLOCK_THREADS) {
     const int y = g / groups;
-    finish_group<MAPPED>(from, channels_in(workspace), dtype_in(workspace), to, (g - y * groups) * FOUR, y);
+    finish_group<MAPPED, i64>(from, channels_in(workspace), dtype_in(workspace), to, (g - y * groups) * FOUR, y);
   }
 }
 

@@ -53,26 +53,30 @@ __device__ Point read_by(const Map& m, int x, int y) {
 
 __device__ bool is_inside(const Map& m, Point p) { return (u32)p.x < (u32)m.in_w && (u32)p.y < (u32)m.in_h; }
 
-// An image read through a map and a table, if there are any.
-struct Reader {
+// No index into the array: that would take a map out of the registers.
+__device__ u8 outside_of(const Map& m, int k) { return (u8)(k == 0 ? m.outside[0] : k == 1 ? m.outside[1] : m.outside[2]); }
+
+// An image read through a map and a table, if there are any. At counts its bytes.
+template <class At>
+struct ReaderOf {
   const u8* data;
-  i64 stride_c, stride_y, stride_x;
+  At stride_c, stride_y, stride_x;
   bool mapped;
   const Map* map;
   const u8 *table, *outside;
 
-  __device__ Reader(const u8* data, const View& v, bool mapped, const Map* map, const u8* pending, int which)
-      : data(data), stride_c(v.stride_c), stride_y(v.stride_y), stride_x(v.stride_x), mapped(mapped), map(map),
+  __device__ ReaderOf(const u8* data, const View& v, bool mapped, const Map* map, const u8* pending, int which)
+      : data(data), stride_c((At)v.stride_c), stride_y((At)v.stride_y), stride_x((At)v.stride_x), mapped(mapped), map(map),
         table(which & PENDING_BYTES ? pending : nullptr),
         outside(which & PENDING_OUTSIDE ? pending + OUTSIDE_AT : nullptr) {}
 
-  __device__ Reader(u8* workspace, const View& v, int row, int which)
-      : Reader(address_of(workspace, v), v, v.map != 0, map_of(workspace, v), pending_of(workspace, row), which) {}
+  __device__ ReaderOf(u8* workspace, const View& v, int row, int which)
+      : ReaderOf(address_of(workspace, v), v, v.map != 0, map_of(workspace, v), pending_of(workspace, row), which) {}
 
   __device__ u8 operator()(int k, int x, int y) const {
     if (mapped) {
       const Point at = read_by(*map, x, y);
-      if (!is_inside(*map, at)) return outside ? outside[k] : (u8)map->outside[k];
+      if (!is_inside(*map, at)) return outside ? outside[k] : outside_of(*map, k);
       x = at.x;
       y = at.y;
     }
@@ -80,6 +84,7 @@ struct Reader {
     return table ? table[k * 256 + v] : v;
   }
 };
+typedef ReaderOf<i64> Reader;
 
 struct Writer {
   u8* data;
@@ -106,7 +111,8 @@ __device__ void each_output(const Step& s, Visit visit) {
   each_pixel(blockIdx.x - s.first_block, BLOCK_PIXELS, s.out.h, s.out.w, visit);
 }
 
-__device__ Window window_at(const Reader& in, int k, int x, int y, int h, int w) {
+template <class In>
+__device__ Window window_at(const In& in, int k, int x, int y, int h, int w) {
   Window window = {{0, 0, 0, 0, in(k, x, y), 0, 0, 0, 0}, x > 0 && y > 0 && x < w - 1 && y < h - 1};
   if (window.inside)
     for (int i = 0; i < 9; i++) window.v[i] = in(k, x + i % 3 - 1, y + i / 3 - 1);

@@ -5,77 +5,21 @@
 #include <string.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
-#include "dispatch.h"
-#include "step.h"
+#include "launch.h"
 #include "view.h"
 
 namespace ae { namespace AE_ISA {
 
-struct Launch {
-  int kernel, first, count, blocks;
-};
-
-struct Lowered {
-  std::vector<u8> head;          // the workspace's first bytes, to be copied there
-  std::vector<Launch> launches;  // in order
-  i64 zeros, zeros_end;          // these bytes must be 0 before the first launch
-  i64 size;                      // of the workspace
-};
-
-struct LowerJob {
-  const View* sources;
-  const Call* calls;  // [batch][slots]
-  int batch, slots, channels, finish_position;
-  bool pillow13;
-  const float* table;  // [channels][256]
-  int dtype, out_h, out_w;
-  i64 stride_n, stride_c, stride_y, stride_x;
-};
-
-// The kernel that a call needs first, or -1 for an empty slot.
-inline int kernel_of(const Call& call) {
-  switch (call.op) {
-#define AE_CASE(name) case OP_##name:
-    AE_CHANNEL_OPS(AE_CASE) return KERNEL_tables;
-    AE_LUMA_OPS(AE_CASE)
-    AE_RANGE_OPS(AE_CASE)
-    AE_HISTOGRAM_OPS(AE_CASE) return KERNEL_statistics;
-    AE_PIXEL_OPS(AE_CASE) return KERNEL_pixels;
-    AE_WINDOW_OPS(AE_CASE) return KERNEL_stencils;
-    AE_CONVOLUTION_OPS(AE_CASE) return KERNEL_convolutions;
-    AE_CHAIN_OPS(AE_CASE) return KERNEL_chains;
-    AE_RECTANGLE_OPS(AE_CASE) return KERNEL_regions;
-    AE_MAP_OPS(AE_CASE) return KERNEL_gathers;
-    AE_PATCH_OPS(AE_CASE) return KERNEL_finish_mixed;
-#undef AE_CASE
-  }
-  return -1;
-}
-
-inline bool reads_luma(const Call& call) {
-#define AE_CASE(name) || call.op == OP_##name
-  return false AE_LUMA_OPS(AE_CASE);
-#undef AE_CASE
-}
-
-inline i64 padded(i64 bytes) { return (bytes + 63) & ~(i64)63; }
-
-inline int cover(i64 n, int each) { return (int)((n + each - 1) / each); }
-
-inline int blocks_of(const Step& s) {
-  switch (s.kernel) {
-    case KERNEL_taps: return cover(s.taps.out, BLOCK_THREADS);
-    case KERNEL_statistics: return cover((i64)s.in.h * s.in.w, STATISTICS_PIXELS);
-    case KERNEL_tables: return 1;
-  }
-  return cover((i64)s.out.h * s.out.w, BLOCK_PIXELS);
-}
-
 class Lowering {
  public:
-  explicit Lowering(const LowerJob& job) : job_(job) {}
+  explicit Lowering(const LowerJob& job) : job_(job) {
+    steps_.reserve(4 * (size_t)job.batch);
+    calls_.reserve(4 * (size_t)job.batch);
+    finishes_.reserve(job.batch);
+  }
 
   Lowered run() {
     for (row_ = 0; row_ < job_.batch; row_++) lower_row(job_.calls + (size_t)row_ * job_.slots);
@@ -89,6 +33,7 @@ class Lowering {
   const LowerJob& job_;
   std::vector<Step> steps_;
   std::vector<Finish> finishes_;
+  std::vector<int> ordered_;                 // the steps' places, as they are launched
   std::vector<int> finish_kernels_, order_;  // of each row; the rows in the order of those
   std::vector<Call> calls_;
   std::vector<int> host_taps_;
@@ -318,18 +263,20 @@ class Lowering {
     finish_kernels_.push_back(mixed ? KERNEL_finish_mixed : image_.mapped ? KERNEL_finish_mapped : KERNEL_finish);
   }
 
+  // By wave, then kernel, then row; steps are large, so that only their places are sorted.
   void order_steps(std::vector<Launch>& launches) {
-    std::stable_sort(steps_.begin(), steps_.end(), [](const Step& a, const Step& b) {
-      return a.wave != b.wave ? a.wave < b.wave : a.kernel < b.kernel;
-    });
-    for (size_t i = 0; i < steps_.size(); i++) {
-      Step& s = steps_[i];
+    std::vector<std::pair<int, int>> places(steps_.size());
+    for (size_t i = 0; i < steps_.size(); i++) places[i] = {steps_[i].wave * KERNELS + steps_[i].kernel, (int)i};
+    std::sort(places.begin(), places.end());
+    ordered_.reserve(places.size());
+    for (size_t i = 0; i < places.size(); i++) {
+      Step& s = steps_[places[i].second];
       if (!made_on_host(s.taps.interpolation)) s.taps.at += (i64)host_taps_.size();
-      const bool starts = i == 0 || steps_[i - 1].wave != s.wave || steps_[i - 1].kernel != s.kernel;
-      if (starts) launches.push_back({s.kernel, (int)i, 0, 0});
+      if (i == 0 || places[i - 1].first != places[i].first) launches.push_back({s.kernel, (int)i, 0, 0});
       s.first_block = launches.back().blocks;
       launches.back().blocks += blocks_of(s);
       launches.back().count++;
+      ordered_.push_back(places[i].second);
     }
     for (const int kernel : {KERNEL_finish, KERNEL_finish_mapped, KERNEL_finish_mixed}) {
       const int first = (int)order_.size();
@@ -358,6 +305,13 @@ class Lowering {
     return at;
   }
 
+  i64 append_steps(std::vector<u8>& head) const {
+    const i64 at = append(head, (const Step*)nullptr, 0);
+    head.resize(padded(at + ordered_.size() * sizeof(Step)));
+    for (size_t i = 0; i < ordered_.size(); i++) memcpy(head.data() + at + i * sizeof(Step), &steps_[ordered_[i]], sizeof(Step));
+    return at;
+  }
+
   void lay_out(Lowered& result) {
     Batch batch = {};
     batch.channels = job_.channels;
@@ -370,7 +324,7 @@ class Lowering {
     batch.stride_x = job_.stride_x;
     std::vector<u8>& head = result.head;
     append(head, &batch, 1);
-    batch.steps = append(head, steps_.data(), steps_.size());
+    batch.steps = append_steps(head);
     batch.finishes = append(head, finishes_.data(), finishes_.size());
     batch.order = append(head, order_.data(), order_.size());
     batch.calls = append(head, calls_.data(), calls_.size());

@@ -37,9 +37,16 @@ AE_FN float normal_noise(const u32* key, int x, int y, int channel) {
   return (float)normal_quantile(((double)draw(s) + 0.5) / 4294967296.0);
 }
 
+// Whether there are regions, and noise, in kernels that have only a pipeline's ops.
+#define AE_ANY(name) || true
+#define AE_NOISE(name) || OP_##name == OP_erase_noise
+constexpr bool HAS_REGIONS = false AE_RECTANGLE_OPS(AE_ANY), HAS_NOISE = false AE_RECTANGLE_OPS(AE_NOISE);
+#undef AE_ANY
+#undef AE_NOISE
+
 // What stands at (x, y) of a channel inside the rectangle.
 AE_FN float value_in(const Region& r, int channel, int x, int y) {
-  return r.noise ? normal_noise(r.key, x, y, channel) : r.value[channel];
+  return HAS_NOISE && r.noise ? normal_noise(r.key, x, y, channel) : r.value[channel];
 }
 
 }}  // namespace

@@ -34,6 +34,8 @@ struct Row {
   }
 };
 
+typedef ReaderOf<int> SmallReader;  // 32 bits reach through shared memory
+
 struct alignas(16) Sixteen {
   u32 v[4];
 };
@@ -42,6 +44,7 @@ struct alignas(16) Sixteen {
 template <class Visit>
 __device__ void each_pixel_of_lane(int h, int w, Visit visit) {
   int x = threadIdx.x % WARP, y = 0;
+  AE_NOT_UNROLLED  // registers count: the warps of a multiprocessor hide each other's waiting
   for (;;) {
     while (x >= w) { x -= w; y++; }
     if (y >= h) return;
@@ -81,14 +84,14 @@ class Image {
       AE_HISTOGRAM_OPS(AE_CASE) return add_table(call, [&](int k) { return histogram_stats(k); });
       AE_PIXEL_OPS(AE_CASE)
         if (channels == 1) return;  // one channel is left as it is
-        return write(h, w, [&](const Reader& in, const Writer& to, int x, int y) {
+        return write(h, w, [&](const SmallReader& in, const Writer& to, int x, int y) {
           const Rgb p = pixel(call, {in(0, x, y), in(1, x, y), in(2, x, y)});
           to(0, x, y) = p.r;
           to(1, x, y) = p.g;
           to(2, x, y) = p.b;
         });
       AE_WINDOW_OPS(AE_CASE)
-        return write(h, w, [&](const Reader& in, const Writer& to, int x, int y) {
+        return write(h, w, [&](const SmallReader& in, const Writer& to, int x, int y) {
           for (int k = 0; k < channels; k++) to(k, x, y) = stencil(call, window_at(in, k, x, y, h, w));
         });
       AE_RECTANGLE_OPS(AE_CASE) return erase_bytes(region(call));
@@ -109,8 +112,8 @@ class Image {
     const FinishedImage<T> from = {seen_.view, shown_ + seen_.view.data, &seen_.map, values, regions, count};
     const int groups = (to.w + FOUR - 1) / FOUR;
     each_pixel_of_lane(to.h, groups, [&](int x, int y) {
-      if (seen_.mapped) finish_group<true>(from, channels_of(batch_), dtype_of(batch_), to, x * FOUR, y);
-      else finish_group<false>(from, channels_of(batch_), dtype_of(batch_), to, x * FOUR, y);
+      if (seen_.mapped) finish_group<true, int>(from, channels_of(batch_), dtype_of(batch_), to, x * FOUR, y);
+      else finish_group<false, int>(from, channels_of(batch_), dtype_of(batch_), to, x * FOUR, y);
     });
   }
 
@@ -129,14 +132,14 @@ class Image {
     __syncwarp();
   }
 
-  __device__ Reader reader() const {
-    return Reader(shown_ + seen_.view.data, seen_.view, seen_.mapped, &seen_.map, table_, pending_);
+  __device__ SmallReader reader() const {
+    return SmallReader(shown_ + seen_.view.data, seen_.view, seen_.mapped, &seen_.map, table_, pending_);
   }
 
   // Writes h x w pixels, each by `pixel` from the image as it is seen; they become the image.
   template <class Pixel>
   __device__ void write(int h, int w, Pixel pixel) {
-    const Reader in = reader();
+    const SmallReader in = reader();
     const Writer to(spare_, (i64)h * w, w);
     each_pixel_of_lane(h, w, [&](int x, int y) { pixel(in, to, x, y); });
     exchange(shown_, spare_);
@@ -144,7 +147,7 @@ class Image {
   }
 
   __device__ void erase_bytes(const Region& r) {
-    write(seen_.view.h, seen_.view.w, [&](const Reader& in, const Writer& to, int x, int y) {
+    write(seen_.view.h, seen_.view.w, [&](const SmallReader& in, const Writer& to, int x, int y) {
       for (int k = 0; k < channels_of(batch_); k++)
         to(k, x, y) = contains(r, x, y) ? clip_byte(r.value[k]) : in(k, x, y);
     });
@@ -154,7 +157,7 @@ class Image {
   __device__ void move(const Geometry& g) {
     const bool was_mapped = seen_.mapped;
     if (!absorb(seen_, g)) {
-      write(seen_.view.h, seen_.view.w, [&](const Reader& in, const Writer& to, int x, int y) {
+      write(seen_.view.h, seen_.view.w, [&](const SmallReader& in, const Writer& to, int x, int y) {
         for (int k = 0; k < channels_of(batch_); k++) to(k, x, y) = in(k, x, y);
       });
       absorb(seen_, g);
@@ -166,7 +169,7 @@ class Image {
   __device__ u8 entry(int k, int v) const { return pending_ & PENDING_BYTES ? table_[k * 256 + v] : (u8)v; }
 
   __device__ u8 outside(int k) const {
-    return pending_ & PENDING_OUTSIDE ? table_[OUTSIDE_AT + k] : (u8)seen_.map.outside[k];
+    return pending_ & PENDING_OUTSIDE ? table_[OUTSIDE_AT + k] : outside_of(seen_.map, k);
   }
 
   // Composes a call's table with the pending one. Each channel's statistics are taken before its table changes.
@@ -200,7 +203,7 @@ class Image {
 
   __device__ Stats luma_stats() {
     Counters& c = cleared();
-    const Reader in = reader();
+    const SmallReader in = reader();
     u32 sum = 0;
     each_pixel_of_lane(seen_.view.h, seen_.view.w, [&](int x, int y) {
       sum += channels_of(batch_) == 3 ? luma<int>(in(0, x, y), in(1, x, y), in(2, x, y)) : in(0, x, y);
@@ -212,7 +215,7 @@ class Image {
 
   __device__ Stats range_stats(int k) {
     Counters& c = cleared();
-    const Reader in = reader();
+    const SmallReader in = reader();
     u32 lo = 255, hi = 0;
     each_pixel_of_lane(seen_.view.h, seen_.view.w, [&](int x, int y) {
       const u32 v = in(k, x, y);
@@ -228,7 +231,7 @@ class Image {
   __device__ Stats histogram_stats(int k) {
     enum : int { EACH = 256 / WARP };  // values that a lane counts below
     Counters& c = cleared();
-    const Reader in = reader();
+    const SmallReader in = reader();
     each_pixel_of_lane(seen_.view.h, seen_.view.w, [&](int x, int y) { atomicAdd(&c.histogram[in(k, x, y)], 1u); });
     __syncwarp();
     u32 own = 0, before = 0;

@@ -20,6 +20,7 @@ enum KernelCode : int {
 #define AE_CODE(name) KERNEL_##name,
   AE_KERNELS(AE_CODE)
 #undef AE_CODE
+  KERNELS
 };
 
 enum : int { BLOCK_THREADS = 256, BLOCK_PIXELS = 1024, STATISTICS_PIXELS = 4096 };
