@@ -37,6 +37,9 @@ def small_batch(
     group: int,
     ids: NDArray[int64] | int,
 ) -> tuple[NDArray[uint8], int, list[tuple[str, int, int, int]]]: ...
+def launch(
+    launch_kernel: int, stream: int, launches: list[tuple[int, int, int, int]], workspace: int, out: int
+) -> int: ...
 def out_size(calls: NDArray[uint8], slots: int, sizes: NDArray[int32]) -> tuple[int, int]: ...
 def mix_weights(
     calls: NDArray[uint8], slots: int, out_h: int, out_w: int, sources: NDArray[int64], weights: NDArray[float64]

@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/variant.h>
+#include <nanobind/stl/vector.h>
 
 #include <array>
 #include <variant>
@@ -101,6 +102,24 @@ nb::tuple small_batch(int count, int channels, const std::array<int64_t, 7>& ima
   return nb::make_tuple(owned_bytes(head, *head), size, launches);
 }
 
+typedef int LaunchKernel(void* kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
+                         unsigned block_z, unsigned shared_bytes, void* stream, void** arguments, void** extra);
+
+// Queues launches (kernel's handle, first, count, blocks) on a stream by the driver's cuLaunchKernel, whose address is
+// given. Gives its CUresult: 0, or that of the first launch that it refused.
+int launch(uint64_t launch_kernel, uint64_t stream, const std::vector<std::array<uint64_t, 4>>& launches,
+           uint64_t workspace, uint64_t out) {
+  ae::Unlocked unlocked;
+  for (const auto& l : launches) {
+    int first = (int)l[1], count = (int)l[2];
+    void* arguments[] = {&workspace, &out, &first, &count};
+    const int result = ((LaunchKernel*)launch_kernel)((void*)l[0], (unsigned)l[3], 1, 1, ae::baseline::BLOCK_THREADS, 1, 1, 0,
+                                                      (void*)stream, arguments, nullptr);
+    if (result != 0) return result;
+  }
+  return 0;
+}
+
 }  // namespace
 
 void add_cuda(nb::module_& m) {
@@ -112,5 +131,7 @@ void add_cuda(nb::module_& m) {
   m.def("small_batch", &small_batch, nb::arg("count"), nb::arg("channels"), nb::arg("images"), nb::arg("out"),
         nb::arg("constants"), nb::arg("transforms"), nb::arg("slots"), nb::arg("finish_position"),
         nb::arg("image_bytes"), nb::arg("seed"), nb::arg("epoch"), nb::arg("group"), nb::arg("ids"));
+  m.def("launch", &launch, nb::arg("launch_kernel"), nb::arg("stream"), nb::arg("launches"), nb::arg("workspace"),
+        nb::arg("out"));
   m.attr("SMALL_BYTES") = (int)ae::baseline::SMALL_BYTES;
 }

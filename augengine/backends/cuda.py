@@ -4,10 +4,11 @@ The host lowers a program to steps (``kernels/lower.h``), copies them to a works
 kernel for each kind of step in each wave. Memory comes from torch's allocator.
 """
 
-from functools import lru_cache
-from typing import Any, Protocol
+import ctypes
+import sys
+from functools import cache, lru_cache
+from typing import Protocol
 
-import numpy as np
 import torch
 
 from augengine import _native
@@ -18,8 +19,10 @@ from augengine.backends.small import constants_on, small_plan
 from augengine.plan import Plan
 from augengine.sampling import Keys, Program
 
-THREADS = 256  # BLOCK_THREADS of kernels/step.h
 Launch = tuple[str, int, int, int]  # kernel, first step, count of steps, blocks
+DRIVERS = {"win32": "nvcuda.dll"}  # elsewhere libcuda.so.1
+LOADED: list[object] = []  # kernels in use
+CAPTURED: list[torch.Tensor] = []  # what graphs copy from at every replay
 
 
 class Driver(Protocol):
@@ -33,17 +36,28 @@ class CudaDriver:
     """Runs launches on the GPU that holds the batch."""
 
     def allocate(self, size: int, device: torch.device) -> torch.Tensor:
-        """`size` bytes of device memory."""
-        return torch.empty(size, dtype=torch.uint8, device=device)
+        """`size` bytes of device memory; raises torch.OutOfMemoryError."""
+        try:
+            return torch.empty(size, dtype=torch.uint8, device=device)
+        except torch.OutOfMemoryError as error:
+            raise torch.OutOfMemoryError(
+                f"this batch's intermediate images and tables take {size / 2**20:,.0f} MiB on {device}, more than is "
+                f"free; use smaller batches. {error}"
+            ) from error
 
     def launch(self, launches: list[Launch], workspace: torch.Tensor, out: torch.Tensor, variant: Variant) -> None:
-        """Queues the launches on torch's current stream of the batch's device."""
-        core, index = cuda_core(), out.get_device()
+        """Queues the launches on torch's current stream of the batch's device; raises RuntimeError where one fails."""
+        index = out.get_device()
         with torch.cuda.device(index):
-            kernels, stream = kernels_of(index, variant), stream_of(index, torch.cuda.current_stream().cuda_stream)
-            for kernel, first, count, blocks in launches:
-                arguments = (workspace.data_ptr(), out.data_ptr(), np.int32(first), np.int32(count))
-                core.launch(stream, grid_of(blocks), kernels[kernel], *arguments)
+            kernels, stream = kernels_of(index, variant), torch.cuda.current_stream(index).cuda_stream
+            queue = [(kernels[name], first, count, blocks) for name, first, count, blocks in launches]
+            code = _native.launch(launch_kernel(), stream, queue, workspace.data_ptr(), out.data_ptr())
+        if code:
+            raise RuntimeError(
+                f"the CUDA driver refused to launch augengine's kernels on cuda:{index}: error {code}, "
+                f"{_error_name(code)}; a kernel that was queued before may have failed: CUDA_LAUNCH_BLOCKING=1 shows "
+                "which"
+            )
 
 
 class CudaBackend:
@@ -108,29 +122,56 @@ def _empty(plan: Plan, images: Images) -> torch.Tensor:
 
 
 def upload(head: torch.Tensor, workspace: torch.Tensor) -> None:
-    """Copies `head` to the start of the workspace; to a GPU from pinned memory, so that the host need not wait."""
+    """Copies `head` to the start of the workspace; to a GPU from pinned memory, so that the host need not wait.
+
+    A CUDA graph that is being captured copies the very same head at every replay.
+    """
     if workspace.is_cuda:
         head = head.pin_memory()
+        if torch.cuda.is_current_stream_capturing():
+            CAPTURED.append(head)
     workspace[: len(head)].copy_(head, non_blocking=True)
 
 
 @lru_cache(maxsize=256)
-def kernels_of(index: int, variant: Variant) -> dict[str, Any]:
-    """The kernels compiled for a variant, loaded on that GPU."""
-    # cuda-core hangs after a failed get_kernel on a machine without a GPU; Device raises there instead.
-    device = cuda_core().Device(index)
-    device.set_current()
-    code = compile_kernels(f"sm_{device.arch}", variant)
-    return {name: code.get_kernel(name) for name in variant.kernels}
+def kernels_of(index: int, variant: Variant) -> dict[str, int]:
+    """The handles of a variant's kernels, loaded on that GPU; raises RuntimeError where it takes none."""
+    core = cuda_core()
+    try:
+        # cuda-core hangs after a failed get_kernel on a machine without a GPU; Device raises there instead.
+        device = core.Device(index)
+        device.set_current()
+        arch = f"sm_{device.arch}"
+    except Exception as error:
+        raise RuntimeError(
+            f"cuda-core can't use cuda:{index}: {error}; update the NVIDIA driver, or move the images to the CPU"
+        ) from error
+    try:
+        code = compile_kernels(arch, variant)
+    except ValueError as error:
+        raise RuntimeError(
+            f"cuda:{index}, {device.name}, is of architecture {arch}, which the NVRTC installed does not compile for; "
+            "install a cuda-core for it (older GPUs: of CUDA 12), or move the images to the CPU"
+        ) from error
+    try:
+        loaded = {name: code.get_kernel(name) for name in variant.kernels}
+    except Exception as error:
+        raise RuntimeError(
+            f"cuda:{index}, {device.name}: the driver refused the kernels compiled for {arch}: {error}; it is likely "
+            "older than the CUDA of cuda-core: update the driver, or move the images to the CPU"
+        ) from error
+    LOADED.append(loaded)  # a handle lives as long as its kernel
+    return {name: int(kernel.handle) for name, kernel in loaded.items()}
 
 
-@lru_cache(maxsize=256)
-def stream_of(index: int, handle: int) -> Any:
-    """cuda-core's view of torch's stream on GPU `index`; torch never frees its streams, so a handle stays valid."""
-    return cuda_core().Stream.from_handle(handle)
+@cache
+def launch_kernel() -> int:
+    """The address of the driver's cuLaunchKernel, which takes the handles of cuda-core's kernels."""
+    library = ctypes.CDLL(DRIVERS.get(sys.platform, "libcuda.so.1"))
+    return ctypes.cast(library.cuLaunchKernel, ctypes.c_void_p).value or 0
 
 
-@lru_cache(maxsize=4096)
-def grid_of(blocks: int) -> Any:
-    """The launch configuration for so many blocks."""
-    return cuda_core().LaunchConfig(grid=blocks, block=THREADS)
+def _error_name(code: int) -> str:
+    name = ctypes.c_char_p()
+    ctypes.CDLL(DRIVERS.get(sys.platform, "libcuda.so.1")).cuGetErrorName(code, ctypes.byref(name))
+    return (name.value or b"unknown to the driver").decode()

@@ -1,7 +1,6 @@
 """Compiles ``kernels/cuda.cu`` at run time: the source as one text, options, disk cache, and a report without a GPU."""
 
 import io
-import os
 import re
 import tempfile
 from contextlib import suppress
@@ -13,6 +12,7 @@ from types import ModuleType
 from typing import Any, TypedDict
 
 import augengine
+from augengine.backends import kernel_cache
 from augengine.backends.cpu import DTYPES
 from augengine.ops.header import registry_header
 from augengine.plan import Plan
@@ -115,7 +115,7 @@ def _variant(transforms: tuple[Transform, ...], channels: int, dtype: int) -> Va
 
 @lru_cache(maxsize=256)
 def source(variant: Variant = EVERYTHING) -> str:
-    """The unit with every header of ours in place, since cuda-core's disk cache takes no include folders."""
+    """The unit with every header of ours in place: one text, which the disk cache knows it by."""
     constants = [f"#define {name} {value}" for name, value in variant.constants().items()]
     return "\n".join([*constants, *_flatten(variant.unit, variant, set())]) + "\n"
 
@@ -134,12 +134,6 @@ def _flatten(name: str, variant: Variant, seen: set[str]) -> list[str]:
     return lines
 
 
-def cache_folder() -> Path:
-    """The user's folder for compiled kernels."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "augengine" / "kernels"
-
-
 def _checked(arch: str) -> str:
     if not re.fullmatch(r"sm_\d{2,3}[af]?", arch):
         raise ValueError(f"architecture: got {arch!r}; expected one such as sm_90 (H100), sm_80 (A100), sm_100 (B200)")
@@ -148,18 +142,21 @@ def _checked(arch: str) -> str:
 
 def compile_kernels(arch: str, variant: Variant = EVERYTHING) -> Any:
     """The kernels as a cubin for `arch` ("sm_90"), from the disk cache where they were compiled before."""
-    return _compile(arch, variant, {}, cache=cuda_core("cuda.core.utils").FileStreamProgramCache(cache_folder()))
+    entry = kernel_cache.entry_of(source(variant), _checked(arch), repr(OPTIONS))
+    code = kernel_cache.read(entry)
+    if code is None:
+        code = bytes(_compile(arch, variant, {}).code)
+        kernel_cache.write(entry, code)
+    return cuda_core().ObjectCode.from_cubin(code)
 
 
 def _compile(arch: str, variant: Variant, options: dict[str, Any], **outputs: Any) -> Any:
     """Raises ValueError for an architecture that NVRTC does not know; for all else that it refuses, RuntimeError with
     its log, and the source in a file."""
     core, text = cuda_core(), source(variant)
-    program = core.Program(text, "c++", core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options))
     try:
+        program = core.Program(text, "c++", core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options))
         return program.compile("cubin", **outputs)
-    except OSError:  # the cache's
-        raise
     except Exception as error:
         if "--gpu-architecture" in str(error):
             raise ValueError(
