@@ -198,13 +198,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_emulation_finds(tmp_path, fault):
     right, wrong = FAULTS[fault]
-
-    def plant(text):
-        assert right in text
-        return text.replace(right, wrong)
-
     pipe = ae.Pipeline(ae.RandomEqualize(1.0), ae.RandomErasing(1.0), dtype=torch.uint8)
-    gpu = EmulatedGpu(build_emulation(tmp_path, plant))
+    gpu = EmulatedGpu(build_emulation(tmp_path, lambda text: text.replace(right, wrong)))
     with pytest.raises(AssertionError):
         assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=[1]), noise(20, 20)[None])
 
