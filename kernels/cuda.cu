@@ -154,7 +154,7 @@ AE_KERNEL(chains) {
     for (int k = 0; k < channels; k++) {
       const u8 v = in(k, x, y);
       float& sum = sums[k * s.sum.stride_c + (i64)y * s.out.w + x];
-      sum = chained(call, sum, v);
+      sum = chained(call, at == CHAIN_BEGIN ? 0.0f : sum, v);  // nobody has written it before
       if (at == CHAIN_BEGIN) to(k, x, y) = v;
       if (at == CHAIN_END) to(k, x, y) = clip_byte(sum);
     }

@@ -23,6 +23,8 @@ struct SmallBatch {
   i64 own_ids, calls, maps, regions, counts;  // offsets in the workspace
 };
 
+static_assert(sizeof(SmallBatch) == 200, "tests/checked.py reads its last five");
+
 // What a warp has in shared memory: two images, of which the spare one holds statistics and at last finished values,
 // and a pending table.
 AE_FN int bytes_of_image(const SmallBatch& b) {

@@ -160,12 +160,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_emulation_finds(tmp_path, fault):
     right, wrong = FAULTS[fault]
-
-    def plant(text):
-        return text.replace(right, wrong)
-
     pipe = ae.Pipeline(ae.RandomEqualize(1.0), ae.RandomAdjustSharpness(3.0, 1.0), dtype=torch.uint8)
-    gpu = EmulatedGpu(build_emulation(tmp_path, plant, unit="small.cu"))
+    gpu = EmulatedGpu(build_emulation(tmp_path, lambda text: text.replace(right, wrong)))
     images = torch.cat([pictures(20, 20, count=10), torch.full((1, 3, 20, 20), 9, dtype=torch.uint8)])[:9]
     with pytest.raises(AssertionError):
         assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=range(9)), images)

@@ -1,8 +1,7 @@
-// The library that tests/test_cuda.py loads: kernels/cuda.cu compiled by g++, and `emulate`, which launches a kernel.
-#include "device.h"
+// The library that tests/test_cuda.py loads: `emulate`, which launches one of the kernels that kernels.cpp compiles.
+#include "emulation.h"
 
-#include "cuda.cu"
-#include "small.cu"
+#include "device.h"
 
 #include <setjmp.h>
 #include <stdlib.h>
@@ -14,11 +13,9 @@
 #include <vector>
 
 Index threadIdx, blockIdx, gridDim;
-extern char __start_shared_memory, __stop_shared_memory;  // made by the linker
 
 namespace {
 
-typedef void Kernel(u8* workspace, void* out, int first, int count);
 enum : size_t { STACK_BYTES = 64 << 10 };
 
 enum State { RUNS, WAITS_FOR_WARP, WAITS_FOR_BLOCK, DONE };
@@ -58,7 +55,8 @@ void live() {
 void resume(int thread) {
   threadIdx.x = thread;
   Fiber& fiber = fibers[thread];
-  if (_setjmp(scheduler)) return;
+  if (_setjmp(scheduler)) return checks_turn(nullptr, 0);
+  checks_turn(fiber.stack.data(), STACK_BYTES);
   if (fiber.started) _longjmp(fiber.place, 1);
   fiber.started = true;
   getcontext(&fiber.start);
@@ -98,19 +96,17 @@ bool run_block(std::vector<int>& order, std::mt19937* shuffle) {
   return false;
 }
 
-Kernel* kernel_named(const char* name) {
-#define AE_CASE(kernel) \
-  if (!strcmp(name, #kernel)) return kernel;
-  AE_KERNELS(AE_CASE)
-  AE_SMALL_KERNELS(AE_CASE)
-#undef AE_CASE
-  return nullptr;
-}
-
 }  // namespace
 
-void __syncthreads() { yield(WAITS_FOR_BLOCK); }
-void __syncwarp() { yield(WAITS_FOR_WARP); }
+void __syncthreads() {
+  yield(WAITS_FOR_BLOCK);
+  checks_barrier();
+}
+
+void __syncwarp() {
+  yield(WAITS_FOR_WARP);
+  checks_warp_barrier();
+}
 
 // order: 0 forward, 1 reverse, 2 random. Gives 0, or 1 for an unknown kernel, 2 where threads disagree on a barrier.
 extern "C" int emulate(const char* kernel, int blocks, u8* workspace, void* out, int first, int count, int order,
@@ -123,9 +119,11 @@ extern "C" int emulate(const char* kernel, int blocks, u8* workspace, void* out,
   for (int i = 0; i < BLOCK_THREADS; i++) threads[i] = order == 1 ? BLOCK_THREADS - 1 - i : i;
   if (order == 2) std::shuffle(blocks_in_order.begin(), blocks_in_order.end(), random);
   gridDim.x = blocks;
+  checks_launch(kernel);
   for (int block : blocks_in_order) {
     blockIdx.x = block;
     memset(&__start_shared_memory, poison, &__stop_shared_memory - &__start_shared_memory);
+    checks_block();
     if (!run_block(threads, order == 2 ? &random : nullptr)) return 2;
   }
   return 0;
