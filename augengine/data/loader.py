@@ -100,9 +100,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 
         Raises ValueError for what is not a whole number from 0 to 2**32 - 1.
         """
-        if not isinstance(epoch, Integral) or not 0 <= epoch < 2**32:
-            raise ValueError(f"DataLoader.set_epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
-        self._next_epoch = int(epoch)
+        self._next_epoch = check_epoch("DataLoader.set_epoch", epoch)
         for sampler in (self.sampler, self.batch_sampler):
             if (forward := getattr(sampler, "set_epoch", None)) is not None:
                 forward(epoch)
@@ -146,6 +144,13 @@ class DataLoader(torch.utils.data.DataLoader[T]):
                 f"DataLoader.collate_fn: got {self.collate_fn!r}; expected None where a pipeline is given, because "
                 "the pipeline makes the batch"
             )
+
+
+def check_epoch(name: str, epoch: Any) -> int:
+    """`epoch` as an int; raises ValueError that begins with `name` for what is no epoch's number."""
+    if not isinstance(epoch, Integral) or not 0 <= int(epoch) < 2**32:
+        raise ValueError(f"{name}: got {epoch!r}; expected a whole number in [0, 2**32)")
+    return int(epoch)
 
 
 def _check_unused(**options: object) -> None:
