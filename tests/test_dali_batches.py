@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -144,9 +145,9 @@ def photos(tmp_path_factory):
     return ImageFolder(make_photo_folder(tmp_path_factory.mktemp("data") / "photos"))
 
 
-def reading(folder, names=("photos",), with_images=True, **options):
-    """A DALI pipeline of 20 JPEGs, whose labels are their places, in batches of 8."""
-    graph = Pipeline(8, 2, device_id=None)
+def reading(folder, names=("photos",), with_images=True, batch=8, **options):
+    """A DALI pipeline of 20 JPEGs, whose labels are their places."""
+    graph = Pipeline(batch, 2, device_id=None)
     paths = [path for path, _ in folder.samples if path.endswith("baseline.jpg")][:4] * 5
     with graph:
         read = [fn.readers.file(files=paths, labels=list(range(20)), name=name, **options) for name in names]
@@ -173,6 +174,15 @@ def test_epochs_and_last_batches_are_dalis(policy, shards, padded, photos):
         assert len(ours) == len(theirs)
         epoch = [targets.tolist() for _, targets in ours]
         assert epoch == [batch["labels"].flatten().tolist() for (batch,) in theirs]
+
+
+def test_a_batch_of_padding_alone_is_none(photos):
+    options = {"pad_last_batch": True, "num_shards": 19}  # the last shard has two of the 20 photos, others one
+    batches = ae.wrap_dali(
+        reading(photos, batch=1, stick_to_shard=True, **options)[0], crops(), last_batch_policy=LastBatchPolicy.PARTIAL
+    )
+    for _ in range(2):
+        assert [targets.tolist() for _, targets in batches] == [[0]]
 
 
 def test_a_readers_photos_are_what_torchvision_would_crop(photos):
@@ -237,24 +247,39 @@ def test_set_epoch_says_what_the_next_batches_draw_by():
 # GPU outputs, and the older executor's
 
 
-def test_an_executor_that_reuses_its_outputs_gets_them_back_after_the_kernels_have_run():
-    batches = ae.wrap_dali(graph_of(Fed(True), exec_dynamic=False), crops())
+def record_order(batches, monkeypatch):
+    """What happens in which order, as if the DALI pipeline were a GPU's."""
     done, pipeline, schedule = [], batches.pipeline, batches._turns._schedule_runs
-    batches.pipeline = lambda *args, **options: done.append("kernels") or pipeline(*args, **options)
-    batches._turns._schedule_runs = lambda *args: done.append("hand back") or schedule(*args)
-    next(batches)
-    next(batches)
-    assert done[-4:] == ["kernels", "hand back"] * 2
-
-
-def test_dalis_default_executor_goes_on_before_the_kernels_are_queued():
-    batches = ae.wrap_dali(graph_of(Fed(True)), crops())
-    done, pipeline, schedule = [], batches.pipeline, batches._turns._schedule_runs
+    stream = SimpleNamespace(synchronize=lambda: done.append("wait"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    batches._device_id = 0
     batches.pipeline = lambda *args, **options: done.append("kernels") or pipeline(*args, **options)
     batches._turns._schedule_runs = lambda *args: done.append("go on") or schedule(*args)
+    return done
+
+
+def test_an_executor_that_reuses_its_outputs_gets_them_back_after_the_kernels_have_run(monkeypatch):
+    batches = ae.wrap_dali(graph_of(Fed(True), exec_dynamic=False), crops())
     next(batches)
+    done = record_order(batches, monkeypatch)
     next(batches)
-    assert done[-4:] == ["go on", "kernels"] * 2
+    assert done == ["kernels", "wait", "go on"]
+
+
+def test_so_it_does_after_an_error(monkeypatch):
+    batches = ae.wrap_dali(graph_of(Fed(True, ""), exec_dynamic=False), crops())
+    done = record_order(batches, monkeypatch)
+    with pytest.raises(ValueError, match="layout"):
+        next(batches)
+    assert done[-2:] == ["wait", "go on"]
+
+
+def test_dalis_default_executor_goes_on_before_the_kernels_are_queued(monkeypatch):
+    batches = ae.wrap_dali(graph_of(Fed(True)), crops())
+    next(batches)
+    done = record_order(batches, monkeypatch)
+    next(batches)
+    assert done == ["go on", "kernels"]
 
 
 # Wrong arguments

@@ -77,7 +77,7 @@ class DaliBatches:
 
     A sample draws by (seed, epoch, sample id). At the end of an epoch it raises StopIteration, and goes on with the
     next: `for epoch in range(90): for images, labels in batches: ...`. A loop that is left early goes on where it was
-    left, as DALI's own iterators do.
+    left, as DALI's own iterators do. Where DALI would give a batch of padding alone, cut to nothing, there is none.
 
     Memory: with DALI's default executor (`exec_dynamic`), outputs own their memory. DLPack orders torch's current
     stream behind DALI's, and DALI keeps a GPU image until the kernels that were queued before its release have run.
@@ -98,7 +98,7 @@ class DaliBatches:
     ) -> None:
         self.pipeline = pipeline
         self._turns = turns  # DALI's own count of samples, shards and epochs, which all its iterators share
-        self._owning = dali_pipeline.exec_dynamic
+        self._owning, self._device_id = dali_pipeline.exec_dynamic, dali_pipeline.device_id
         self._images, self._targets, self._sample_ids = images, targets, sample_ids
         self._first_id = first_id
         self._epoch, self._given = epoch, 0
@@ -130,14 +130,18 @@ class DaliBatches:
         """The batch of these outputs; DALI prepares its next one meanwhile, where this one owns its memory."""
         turns = self._turns
         dropped = turns._advance_and_check_drop_last(end_iteration=False)
-        if dropped or self._owning:
+        kept = self._count_kept(len(outputs[self._images]))
+        ends = dropped or kept == 0  # nothing is left of a shard that is shorter than others, where padding fills it
+        if ends or self._owning:
             turns._schedule_runs()
-        if dropped:
+        if ends:
             turns._end_iteration()
         try:
-            return self._augmented(outputs, self._count_kept(len(outputs[self._images])))
+            return self._augmented(outputs, kept)
         finally:
             if not self._owning:
+                if self._device_id is not None:
+                    torch.cuda.current_stream(self._device_id).synchronize()
                 turns._schedule_runs()
 
     def _count_kept(self, count: int) -> int:
@@ -164,8 +168,6 @@ class DaliBatches:
             targets = _on_each(lambda t: t.to(device), _as_targets(parts[self._targets]))
             finished = self.pipeline(images, targets, sample_ids=ids, epoch=self._epoch)
             parts[self._images], parts[self._targets] = finished
-        if not self._owning and device.type == "cuda":
-            torch.cuda.current_stream(device).synchronize()
         return tuple(parts) if len(parts) > 1 else parts[0]
 
 
