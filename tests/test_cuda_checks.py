@@ -153,7 +153,7 @@ SMALL_FAULTS = {
     "counts read before all are made": ("1u); });\n    __syncwarp();", "1u); });", "race"),
     "an image read before it is whole": ("pending_ = 0;\n    __syncwarp();", "pending_ = 0;", "race"),
     "counters that nobody clears": ("c.histogram[v] = 0;", ";", "uninitialised"),
-    "a row too many": ("row >= count) return;\n  Image", "row >= count + 1) return;\n  Image", "out of bounds"),
+    "a row outside the image": ("+ y * batch_.in_y", "+ (y + 1) * batch_.in_y", "out of bounds"),
     "an image over its neighbour": ("at * bytes_of_warp(b)", "at * (bytes_of_warp(b) - 800)", "race"),
 }
 
