@@ -4,7 +4,7 @@
 // Every kernel has the same four arguments, and none depends on the order in which threads run between barriers: sums
 // are integers, and float arithmetic is compiled without contraction, so the bits are those of the CPU pass.
 // The file also compiles with g++ against tests/emulation/device.h.
-#include "cuda_finish.h"
+#include "cuda_mix.h"
 #include "dispatch.h"
 
 using namespace ae;
@@ -215,16 +215,13 @@ AE_KERNEL(finish_mapped) {
   finish_rows<true>(workspace, out, first, count, values);
 }
 
-// Rows that mix, value by value in float32.
+// Rows that mix, in float32.
 AE_KERNEL(finish_mixed) {
-  const Batch& b = batch_in(workspace);
-  const Finish* const finishes = (const Finish*)(workspace + b.finishes);
-  const int tiles = gridDim.x / count, row = row_of_block(workspace, first, tiles);
-  const Mixer own(workspace, row, finishes[row]);
-  each_pixel(blockIdx.x % tiles, BLOCK_PIXELS, b.out_h, b.out_w, [&](int x, int y) {
-    for (int k = 0; k < channels_in(workspace); k++) {
-      const i64 at = row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
-      store_output(dtype_in(workspace), mixed(workspace, finishes, row, own, k, x, y), out, at);
-    }
-  });
+  __shared__ float values[MIXED_VALUES];
+  __shared__ Patch patches[MAX_PATCHES];
+  switch (dtype_in(workspace)) {
+    case DTYPE_UINT8: return finish_mixed_rows(workspace, (u8*)out, first, count, values, patches);
+    case DTYPE_FLOAT32: return finish_mixed_rows(workspace, (float*)out, first, count, values, patches);
+    default: return finish_mixed_rows(workspace, (u16*)out, first, count, values, patches);
+  }
 }

@@ -72,6 +72,24 @@ struct Places {
   }
 };
 
+// The first n of them, of one channel; what lies outside is 0.
+template <class At>
+__device__ Four<u8> bytes_at(const u8* plane, const Places<At>& places, int n) {
+  if (places.together && n == FOUR && (u64)(plane + places.at[0]) % FOUR == 0)
+    return *(const Four<u8>*)(plane + places.at[0]);
+  Four<u8> bytes = {};
+  for (int i = 0; i < FOUR; i++)
+    if (i < n && places.inside[i]) bytes.v[i] = plane[places.at[i]];
+  return bytes;
+}
+
+// A thread's four values to their place in a row, of which there are n.
+template <class T>
+__device__ void store_four(const Four<T>& v, T* at, i64 stride_x, int n) {
+  if (n == FOUR && stride_x == 1 && (u64)at % sizeof v == 0) *(Four<T>*)at = v;
+  else for (int i = 0; i < FOUR; i++) if (i < n) at[i * stride_x] = v.v[i];
+}
+
 // A row as it is finished: its bytes, what each becomes, and the regions on that.
 template <class T>
 struct FinishedImage {
@@ -99,21 +117,14 @@ __device__ void finish_group(const FinishedImage<T>& from, int channels, int dty
   for (int k = 0; k < channels; k++) {
     const u8* const plane = from.data + k * (At)from.view.stride_c;
     const T* const table = from.values + k * FINISHED_VALUES;
-    Four<u8> bytes = {};
-    if (places.together && n == FOUR && (u64)(plane + places.at[0]) % FOUR == 0) {
-      bytes = *(const Four<u8>*)(plane + places.at[0]);
-    } else {
-      for (int i = 0; i < FOUR; i++)
-        if (i < n && places.inside[i]) bytes.v[i] = plane[places.at[i]];
-    }
+    const Four<u8> bytes = bytes_at(plane, places, n);
     Four<T> v;
     for (int i = 0; i < FOUR; i++) v.v[i] = table[places.inside[i] ? bytes.v[i] : FINISHED_OUTSIDE];
     for (int r = 0; HAS_REGIONS && r < from.count; r++)
       for (int i = 0; i < FOUR; i++)
         if (contains(from.regions[r], x + i, y)) to_output(dtype, value_in(from.regions[r], k, x + i, y), v.v[i]);
     T* const at = to.data + k * (At)to.stride_c + y * (At)to.stride_y + x * (At)to.stride_x;
-    if (n == FOUR && to.stride_x == 1 && (u64)at % sizeof v == 0) *(Four<T>*)at = v;
-    else for (int i = 0; i < FOUR; i++) if (i < n) at[i * to.stride_x] = v.v[i];
+    store_four(v, at, to.stride_x, n);
   }
 }
 
@@ -147,53 +158,6 @@ __device__ void finish_rows(u8* workspace, void* out, int first, int count, u32*
     case DTYPE_FLOAT32: return finish_rows_as<MAPPED>(workspace, (float*)out, first, count, memory);
     default: return finish_rows_as<MAPPED>(workspace, (u16*)out, first, count, memory);
   }
-}
-
-// What a row's finished values in float32 are made from, where they mix.
-struct Mixer {
-  Reader in;
-  const float* table;
-  const Call* calls;
-  int count;
-
-  __device__ Mixer(u8* workspace, int row, const Finish& f)
-      : in(workspace, f.image, row, f.pending), table((const float*)(workspace + batch_in(workspace).table)),
-        calls(calls_in(workspace) + f.call), count(f.calls) {}
-
-  __device__ float value(int k, int x, int y) const { return table[k * 256 + in(k, x, y)]; }
-};
-
-__device__ float erased(const Call& call, float v, int k, int x, int y) {
-  const Region r = region(call);
-  return contains(r, x, y) ? value_in(r, k, x, y) : v;
-}
-
-// What a mix at `position` reads of its partner, which need not mix itself.
-__device__ float before_mix(const Mixer& f, int position, int k, int x, int y) {
-  float v = f.value(k, x, y);
-  for (int i = 0; i < f.count && f.calls[i].position < position; i++) v = erased(f.calls[i], v, k, x, y);
-  return v;
-}
-
-__device__ float mixed(u8* workspace, const Finish* finishes, int row, const Mixer& f, int k, int x, int y) {
-  float v = f.value(k, x, y);
-  for (int i = 0; i < f.count; i++) {
-    const Call& call = f.calls[i];
-    if (!is_mix(call)) {
-      v = erased(call, v, k, x, y);
-      continue;
-    }
-    for (int j = 0; j < MAX_PATCHES; j++) {
-      const Patch p = patch(call, j, batch_in(workspace).out_h, batch_in(workspace).out_w);
-      if (!contains(p, x, y)) continue;
-      const int source = p.source < 0 ? row : p.source;
-      const float other =
-          before_mix(Mixer(workspace, source, finishes[source]), call.position, k, x + p.dx, y + p.dy);
-      v = p.blends ? blended(p, v, other) : other;
-      break;
-    }
-  }
-  return v;
 }
 
 }}  // namespace

@@ -245,22 +245,18 @@ class Lowering {
   }
 
   void add_finish(const Call* calls) {
-    Finish f = {visible(), pending_, (int)calls_.size(), 0, (int)regions_.size(), 0};
+    Finish f = {visible(), pending_, (int)regions_.size(), 0, -1};
     if (pending_) steps_[last_table_].last = 1;
-    bool mixed = false;
     for (int i = 0; i < job_.slots; i++) {
       const int kernel = kernel_of(calls[i]);
-      const bool is_region = kernel == KERNEL_regions && calls[i].position > job_.finish_position;
-      const bool mix = kernel == KERNEL_finish_mixed && !mixed;
-      if (!is_region && !mix) continue;
-      mixed |= mix;
-      keep(calls[i]);
-      f.calls++;
-      if (is_region) regions_.push_back(region(calls[i]));
-      f.regions += is_region;
+      if (kernel == KERNEL_finish_mixed && f.mix < 0) f.mix = keep(calls[i]);
+      if (kernel != KERNEL_regions || calls[i].position <= job_.finish_position) continue;
+      regions_.push_back(region(calls[i]));
+      regions_.back().position = calls[i].position;
+      f.regions++;
     }
     finishes_.push_back(f);
-    finish_kernels_.push_back(mixed ? KERNEL_finish_mixed : image_.mapped ? KERNEL_finish_mapped : KERNEL_finish);
+    finish_kernels_.push_back(f.mix >= 0 ? KERNEL_finish_mixed : image_.mapped ? KERNEL_finish_mapped : KERNEL_finish);
   }
 
   // By wave, then kernel, then row; steps are large, so that only their places are sorted.
@@ -283,8 +279,7 @@ class Lowering {
       for (int row = 0; row < job_.batch; row++)
         if (finish_kernels_[row] == kernel) order_.push_back(row);
       const int count = (int)order_.size() - first;
-      const i64 pixels = (i64)job_.out_h * job_.out_w, groups = (i64)job_.out_h * cover(job_.out_w, FOUR);
-      const int tiles = kernel == KERNEL_finish_mixed ? cover(pixels, BLOCK_PIXELS) : cover(groups, FINISH_GROUPS);
+      const int tiles = cover((i64)job_.out_h * cover(job_.out_w, FOUR), FINISH_GROUPS);
       if (count) launches.push_back({kernel, first, count, count * tiles});
     }
   }

@@ -71,9 +71,9 @@ struct Step {
   Geometry geometry;     // gathers
 };
 
-struct Finish {  // of one row: its last bytes, the regions on finished values, and all calls on those where it mixes
+struct Finish {  // of one row: its last bytes, the regions on finished values, and which call mixes, or -1
   View image;
-  int pending, call, calls, region, regions;
+  int pending, region, regions, mix;
 };
 
 struct Batch {
