@@ -16,7 +16,9 @@ log = logging.getLogger("augengine")
 
 def cache_folder() -> Path:
     """The user's folder for compiled kernels; emptying it costs the next start one compilation."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if base.startswith("~"):  # a user without a home
+        base = tempfile.gettempdir()
     return Path(base) / "augengine" / "kernels"
 
 

@@ -1,4 +1,4 @@
-"""Compiles ``kernels/cuda.cu`` at run time: the source as one text, options, disk cache, and a report without a GPU."""
+"""Compiles the kernels, ``cuda.cu`` and ``small.cu``, at run time: the source as one text, options, disk cache, and a report without a GPU."""
 
 import io
 import re
@@ -93,7 +93,7 @@ class Variant:
     def constants(self) -> dict[str, str]:
         """The macros that the kernels are compiled with."""
         found = {} if self.channels is None else {"AE_CHANNELS": str(self.channels), "AE_DTYPE": str(self.dtype)}
-        if self.samplers:
+        if self.unit == "small.cu":
             lists = {"AE_DRAWN_SAMPLERS(X)": self.samplers, "AE_DRAWN_MAP_OPS(X)": self.maps}
             found |= {name: " ".join(f"X({item})" for item in items) for name, items in lists.items()}
         return found
@@ -154,8 +154,9 @@ def _compile(arch: str, variant: Variant, options: dict[str, Any], **outputs: An
     """Raises ValueError for an architecture that NVRTC does not know; for all else that it refuses, RuntimeError with
     its log, and the source in a file."""
     core, text = cuda_core(), source(variant)
+    known = {"arch": _checked(arch), **OPTIONS}
     try:
-        program = core.Program(text, "c++", core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options))
+        program = core.Program(text, "c++", core.ProgramOptions(**known, **options))
         return program.compile("cubin", **outputs)
     except Exception as error:
         if "--gpu-architecture" in str(error):
