@@ -1,7 +1,7 @@
 """The CUDA backend: kernels launched on torch's current stream, without waiting for it; memory from torch's allocator.
 
 The host lowers a program to steps (``kernels/lower.h``), copies them to a workspace on the device and launches one
-kernel of ``kernels/cuda.cu`` for each kind of step in each wave. Small images are drawn and run by ``kernels/small.cu``.
+kernel of ``kernels/cuda.cu`` for each kind of step in each wave. ``kernels/small.cu`` draws and runs small images.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Compiles the kernels, ``cuda.cu`` and ``small.cu``, at run time: the source as one text, options, disk cache, and a report without a GPU."""
+"""Compiles the kernels at run time: their source as one text, options, and a report that needs no GPU."""
 
 import io
 import re
