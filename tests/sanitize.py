@@ -45,7 +45,8 @@ LEFT_OUT = {
     "test_cuda_checks.py": "has checks of its own in libtsan's place",
     "test_cuda.py::test_emulation_finds": "tests the emulated GPU, which the sanitizers don't watch",
     "test_cuda.py::test_every_kernel_compiles_without_spills": "asks a compiler about the GPU's code",
-    "test_cuda.py::test_second_compile_comes_from_the_users_cache": "as the one before",
+    "test_cuda_small.py::test_emulation_finds": "as the one in test_cuda.py",
+    "test_cuda_driver.py::test_processes_that_compile_at_once_get_the_same": "asks the same compiler",
 }
 # GCC 12's libasan does not hold its allocator's locks over a fork: a child of a process whose other threads allocate
 # can find one taken for ever.
