@@ -247,15 +247,6 @@ def test_kernels_for_a_pipeline_equal_cpu(name, tmp_path):
         assert torch.equal(got, want)
 
 
-def test_second_compile_comes_from_the_users_cache(monkeypatch, tmp_path):
-    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = compile_kernels("sm_80").code
-    entries = [p for p in tmp_path.rglob("*") if p.is_file() and p.stat().st_size == len(first)]
-    assert len(entries) == 1
-    assert compile_kernels("sm_80").code == first
-
-
 def test_refused_source_is_kept_and_named(monkeypatch, tmp_path):
     pytest.importorskip("cuda.core", reason="cuda-core is not installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -1,12 +1,13 @@
-"""Compiles ``kernels/cuda.cu`` at run time: the source as one text, options, disk cache, and a report without a GPU."""
+"""Compiles ``kernels/cuda.cu`` at run time: the source as one text, options, what a compiled kernel depends on, and a
+report without a GPU."""
 
+import hashlib
 import io
-import os
 import re
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from typing import Any, TypedDict
 
 import augengine
 from augengine.backends.cpu import DTYPES
+from augengine.backends.kernel_cache import load_cubin, save_cubin
 from augengine.ops.header import registry_header
 from augengine.plan import Plan
 from augengine.transforms import Transform
@@ -34,6 +36,7 @@ KERNELS = (
     "finish_mixed",
 )
 MOST_REGISTERS = 128  # of a thread, so that two blocks of 256 threads fit a multiprocessor's 65,536
+NO_CUDA_CORE = "the CUDA backend needs cuda-core 1.2 or later: pip install 'augengine[cuda]'"
 INCLUDE = re.compile(r'^\s*#include "([^"]+)"')
 # Pillow multiplies, then adds: a contracted multiply-add changes truncated pixels.
 OPTIONS = {"std": "c++17", "fma": False}
@@ -54,7 +57,7 @@ def cuda_core(part: str = "cuda.core") -> ModuleType:
     try:
         return import_module(part)
     except ImportError as error:
-        raise ImportError("the CUDA backend needs cuda-core 1.2 or later: pip install 'augengine[cuda]'") from error
+        raise ImportError(NO_CUDA_CORE) from error
 
 
 def kernel_folder() -> Path:
@@ -94,7 +97,7 @@ def _variant(transforms: tuple[Transform, ...], channels: int, dtype: int) -> Va
 
 @lru_cache(maxsize=256)
 def source(variant: Variant = EVERYTHING) -> str:
-    """``cuda.cu`` with every header of ours in place, since cuda-core's disk cache takes no include folders."""
+    """``cuda.cu`` with every header of ours in place, so that this text is all that a compiled kernel comes from."""
     constants = []
     if variant.channels is not None:
         constants = [f"#define AE_CHANNELS {variant.channels}", f"#define AE_DTYPE {variant.dtype}"]
@@ -115,12 +118,6 @@ def _flatten(name: str, variant: Variant, seen: set[str]) -> list[str]:
     return lines
 
 
-def cache_folder() -> Path:
-    """The user's folder for compiled kernels."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "augengine" / "kernels"
-
-
 def _checked(arch: str) -> str:
     if not re.fullmatch(r"sm_\d{2,3}[af]?", arch):
         raise ValueError(f"architecture: got {arch!r}; expected one such as sm_90 (H100), sm_80 (A100), sm_100 (B200)")
@@ -128,28 +125,63 @@ def _checked(arch: str) -> str:
 
 
 def compile_kernels(arch: str, variant: Variant = EVERYTHING) -> Any:
-    """The kernels as a cubin for `arch` ("sm_90"), from the disk cache where they were compiled before."""
-    return _compile(arch, variant, {}, cache=cuda_core("cuda.core.utils").FileStreamProgramCache(cache_folder()))
+    """The kernels as a cubin for `arch` ("sm_90"), from the user's cache where they were compiled before."""
+    key = _key(arch, variant)
+    cubin = load_cubin(key)
+    if cubin is None:
+        cubin = bytes(_compile(arch, variant, {}).code)
+        save_cubin(key, cubin)
+    return cuda_core().ObjectCode.from_cubin(cubin)
+
+
+def is_compiled(arch: str, variant: Variant = EVERYTHING) -> bool:
+    """Whether `compile_kernels` finds the kernels in the user's cache."""
+    return load_cubin(_key(arch, variant)) is not None
+
+
+def _key(arch: str, variant: Variant) -> str:
+    """Of all that the compiled bytes depend on."""
+    parts = (cuda_core().__version__, *nvrtc_build(), _checked(arch), sorted(OPTIONS.items()), source(variant))
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+@cache
+def nvrtc_build() -> tuple[str, int]:
+    """NVRTC's version, "13.0", and its file's size, which tells builds of one version apart; raises ImportError."""
+    try:
+        _, major, minor = cuda_core("cuda.bindings.nvrtc").nvrtcVersion()
+        path = cuda_core("cuda.pathfinder").load_nvidia_dynamic_lib("nvrtc").abs_path
+    except RuntimeError as error:  # the library's file is missing
+        raise ImportError(f"{NO_CUDA_CORE}; it found no NVRTC: {error}") from error
+    return f"{major}.{minor}", Path(path).stat().st_size if path else 0
 
 
 def _compile(arch: str, variant: Variant, options: dict[str, Any], **outputs: Any) -> Any:
     """Raises ValueError for an architecture that NVRTC does not know; for all else that it refuses, RuntimeError with
     its log, and the source in a file."""
     core, text = cuda_core(), source(variant)
-    program = core.Program(text, "c++", core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options))
     try:
+        program = core.Program(text, "c++", core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options))
         return program.compile("cubin", **outputs)
-    except OSError:  # the cache's
-        raise
     except Exception as error:
         if "--gpu-architecture" in str(error):
-            raise ValueError(
-                f"architecture: got {arch!r}, which this NVRTC does not know; expected sm_90, say"
-            ) from error
+            raise ValueError(_unknown(arch)) from error
         dump = Path(tempfile.gettempdir()) / f"augengine-refused-{arch}.cu"
         with suppress(OSError):  # NVRTC's words count
             dump.write_text(text)
         raise RuntimeError(f"NVRTC refused the CUDA kernels for {arch}; their source is in {dump}\n{error}") from error
+
+
+def _unknown(arch: str) -> str:
+    _, known = cuda_core("cuda.bindings.nvrtc").nvrtcGetSupportedArchs()
+    number = int(re.sub(r"\D", "", arch))
+    remedy = "pip install -U 'augengine[cuda]' may bring a newer one"
+    if number < min(known):
+        remedy = "NVRTC 12 knows older ones: pip install 'cuda-core[cu12]'"
+    return (
+        f"architecture: got {arch!r}; NVRTC {nvrtc_build()[0]} compiles for {', '.join(f'sm_{n}' for n in known)}. "
+        f"{remedy}; or move the images to the CPU: images.cpu()"
+    )
 
 
 def compile_report(arch: str, variant: Variant = EVERYTHING) -> list[KernelReport]:
