@@ -1,0 +1,215 @@
+"""What drives a GPU: its errors are sentences, its launches fit streams, threads and graphs. The GPU is a fake."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Barrier, get_ident
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from augengine.backends import cuda
+from augengine.backends.cuda import CudaDriver, kernels_of, upload
+from augengine.backends.nvrtc import KERNELS, Variant, compile_kernels
+
+SMALL = Variant((), 3, 0)
+LAUNCHES = [("finish", 0, 1, 1)]
+OUT = torch.zeros(2, 3, 4, 5)
+
+
+class FakeGpu:
+    """Notes what is asked of cuda-core and of torch.cuda: the compilations, contexts and launches; of arch `arch`."""
+
+    Stream = SimpleNamespace(from_handle=lambda handle: f"stream {handle}")
+
+    def __init__(self, arch="90"):
+        self.arch, self.capturing, self.fails = arch, False, None
+        self.compiled, self.current, self.launched = [], [], []
+
+    def Device(self, index):  # noqa: N802
+        return SimpleNamespace(arch=self.arch, set_current=lambda: self.current.append((get_ident(), index)))
+
+    def LaunchConfig(self, grid, block):  # noqa: N802
+        return grid, block
+
+    def launch(self, stream, grid, kernel, *arguments):
+        if self.fails is not None:
+            raise self.fails
+        self.launched.append((get_ident(), stream, kernel))
+
+    def compile(self, arch, variant):
+        self.compiled.append((arch, variant))
+        return SimpleNamespace(get_kernel=lambda name: f"kernel {name}")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    fake = FakeGpu()
+    monkeypatch.setattr(cuda, "cuda_core", lambda part="cuda.core": fake)
+    monkeypatch.setattr(cuda, "compile_kernels", fake.compile)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=get_ident()))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: fake.capturing)
+    caches = (cuda.kernels_of, cuda._load, cuda.stream_of, cuda.grid_of)
+    for cached in caches:
+        cached.cache_clear()
+    yield fake
+    for cached in caches:
+        cached.cache_clear()
+
+
+def launch(variant=SMALL):
+    CudaDriver().launch(LAUNCHES, torch.zeros(8, dtype=torch.uint8), OUT, variant)
+
+
+def reported(name):
+    """The exception that cuda-core raises for an error code of the driver, or the runtime's."""
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    from cuda.bindings import driver, runtime
+    from cuda.core._utils import cuda_utils, driver_cu_result_explanations
+
+    if name.startswith("cudaError"):
+        with pytest.raises(cuda_utils.CUDAError) as raised:
+            cuda_utils.handle_return((getattr(runtime.cudaError_t, name),))
+        return raised.value
+    # handle_return asks the driver for a code's name, so this is its text made without one.
+    words = driver_cu_result_explanations.DRIVER_CU_RESULT_EXPLANATIONS.get(int(getattr(driver.CUresult, name)))
+    return cuda_utils.CUDAError(f"{name}: {words}")
+
+
+OLD_DRIVER = "NVIDIA driver.* does not run what NVRTC 1.* update the driver.*cuda-core"
+EARLIER = "may be an earlier kernel's.*CUDA_LAUNCH_BLOCKING=1"
+SENTENCES = {
+    "cudaErrorInsufficientDriver": OLD_DRIVER,
+    "CUDA_ERROR_NO_BINARY_FOR_GPU": OLD_DRIVER,
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": OLD_DRIVER,
+    "CUDA_ERROR_INVALID_IMAGE": OLD_DRIVER,
+    "CUDA_ERROR_OUT_OF_MEMORY": "no GPU memory for the kernels.*smaller batch",
+    "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED": "CUDA graph.*run the pipeline once",
+    "CUDA_ERROR_ILLEGAL_ADDRESS": EARLIER,
+    "CUDA_ERROR_LAUNCH_FAILED": EARLIER,
+    "CUDA_ERROR_MISALIGNED_ADDRESS": EARLIER,
+    "CUDA_ERROR_ECC_UNCORRECTABLE": EARLIER,
+}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_failed_launch_says_what_to_do(gpu, name):
+    gpu.fails = reported(name)
+    kind = torch.OutOfMemoryError if name == "CUDA_ERROR_OUT_OF_MEMORY" else RuntimeError
+    with pytest.raises(kind, match=SENTENCES[name]) as raised:
+        launch()
+    assert raised.value.__cause__ is gpu.fails
+    assert str(raised.value).startswith(f"batch (2, 3, 4, 5) torch.float32 on cpu: {name}")
+    assert "\n" not in str(raised.value)
+
+
+def test_driver_without_a_function_is_called_old(gpu):
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    gpu.fails = RuntimeError('Function "cuLibraryLoadData" not found')
+    with pytest.raises(RuntimeError, match=r"cuLibraryLoadData.*update the driver"):
+        launch()
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug of ours"), torch.AcceleratorError("see cudaErrorAssert")])
+def test_error_that_speaks_for_itself_stays(gpu, error):
+    gpu.fails = error
+    with pytest.raises(type(error)) as raised:
+        launch()
+    assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("arch", "way_out"), [("60", r"pip install 'cuda-core\[cu12\]'"), ("999", r"pip install -U 'augengine\[cuda\]'")]
+)
+def test_gpu_that_nvrtc_does_not_know_is_named_with_a_way_out(gpu, monkeypatch, tmp_path, arch, way_out):
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cuda, "compile_kernels", compile_kernels)
+    gpu.arch = arch
+    with pytest.raises(ValueError, match=f"got 'sm_{arch}'; NVRTC .* compiles for .*sm_90.*{way_out}.*images.cpu()"):
+        launch()
+
+
+def test_workspace_that_does_not_fit_says_its_size(gpu, monkeypatch):
+    def full(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
+
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(torch.OutOfMemoryError, match=r"3,072\.0 MiB .* cuda:1; use a smaller batch(.|\n)*Tried to"):
+        CudaDriver().allocate(3 * 2**30, torch.device("cuda", 1))
+
+
+def test_torch_for_other_gpus_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(RuntimeError, match=r"built without NVIDIA's CUDA.*images\.cpu\(\)"):
+        CudaDriver()
+
+
+def test_threads_that_start_at_once_compile_once(gpu, monkeypatch):
+    together = Barrier(4)
+
+    def run(_):
+        together.wait()
+        launch()
+        return get_ident()
+
+    with ThreadPoolExecutor(4) as pool:
+        threads = [*pool.map(run, range(4))]
+    assert gpu.compiled == [("sm_90", SMALL)]
+    assert {(thread, stream) for thread, stream, _ in gpu.launched} == {(t, f"stream {t}") for t in threads}
+
+
+def test_thread_that_has_not_touched_cuda_gets_the_gpus_context(gpu):
+    launch()
+    gpu.current.clear()
+    with ThreadPoolExecutor(1) as pool:
+        thread = pool.submit(lambda: (launch(), get_ident())[1]).result()
+    assert gpu.current == [(thread, OUT.get_device())]
+
+
+def test_kernels_stay_loaded_however_many_pipelines_follow(gpu):
+    first = kernels_of(0, SMALL)
+    for i in range(300):
+        kernels_of(0, Variant((str(i),), 3, 0))
+    assert kernels_of(0, SMALL) is first
+    assert set(first) == set(KERNELS)
+    assert kernels_of(1, SMALL) is not first
+
+
+def test_capture_of_kernels_that_are_not_loaded_says_to_run_once(gpu):
+    gpu.capturing = True
+    with pytest.raises(RuntimeError, match=r"CUDA graph.*run the pipeline once"):
+        launch()
+    assert gpu.compiled == []
+    gpu.capturing = False
+    launch()
+    gpu.capturing = True
+    launch()
+    assert len(gpu.launched) == 2
+
+
+class FakeMemory:
+    """GPU memory that notes what is copied to it; `head` is what pinning a tensor on the host would give."""
+
+    is_cuda, device = True, torch.device("cuda", 0)
+
+    def __getitem__(self, part):
+        return self
+
+    def copy_(self, head, non_blocking):
+        self.held, self.non_blocking = head, non_blocking
+
+
+@pytest.mark.parametrize("capturing", [False, True])
+def test_what_a_graph_copies_from_is_kept(gpu, monkeypatch, capturing):
+    kept, memory = [], FakeMemory()
+    monkeypatch.setattr(cuda, "_captured", kept)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
+    gpu.capturing = capturing
+    upload(torch.from_numpy(np.arange(5, dtype=np.uint8)), memory)
+    assert memory.held.tolist() == [0, 1, 2, 3, 4]
+    assert memory.non_blocking
+    assert [id(head) for head in kept] == ([id(memory.held)] if capturing else [])
