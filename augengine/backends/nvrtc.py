@@ -160,8 +160,9 @@ def _compile(arch: str, variant: Variant, options: dict[str, Any], **outputs: An
     """Raises ValueError for an architecture that NVRTC does not know; for all else that it refuses, RuntimeError with
     its log, and the source in a file."""
     core, text = cuda_core(), source(variant)
+    chosen = core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options)
     try:
-        program = core.Program(text, "c++", core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options))
+        program = core.Program(text, "c++", chosen)
         return program.compile("cubin", **outputs)
     except Exception as error:
         if "--gpu-architecture" in str(error):
