@@ -5,6 +5,7 @@ from torch import Tensor
 registry_hash: str
 MAX_PATCHES: int
 ENTRY_ARGS: int
+SMALL_BYTES: int
 
 def sample(
     spec: NDArray[float64],
@@ -18,6 +19,27 @@ def sample(
     group: int,
     mix_positions: list[int],
 ) -> None: ...
+def small_constants(
+    spec: NDArray[float64], transforms: int, sizes: NDArray[int32], table: NDArray[float32], dtype: int
+) -> tuple[NDArray[uint8], int, int] | None: ...
+def small_batch(
+    count: int,
+    channels: int,
+    images: tuple[int, ...],
+    out: tuple[int, ...],
+    constants: tuple[int, int, int],
+    transforms: int,
+    slots: int,
+    finish_position: int,
+    image_bytes: int,
+    seed: int,
+    epoch: int,
+    group: int,
+    ids: NDArray[int64] | int,
+) -> tuple[NDArray[uint8], int, list[tuple[str, int, int, int]]]: ...
+def launch(
+    launch_kernel: int, stream: int, launches: list[tuple[int, int, int, int]], workspace: int, out: int
+) -> int: ...
 def out_size(calls: NDArray[uint8], slots: int, sizes: NDArray[int32]) -> tuple[int, int]: ...
 def mix_weights(
     calls: NDArray[uint8], slots: int, out_h: int, out_w: int, sources: NDArray[int64], weights: NDArray[float64]

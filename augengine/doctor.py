@@ -18,6 +18,7 @@ import torch
 
 from augengine import _native
 from augengine.backends.nvrtc import EVERYTHING, Variant, compile_kernels, is_compiled, variant_of
+from augengine.backends.small import small_plan
 from augengine.functional import adjust_brightness, adjust_sharpness
 from augengine.pipeline import Pipeline
 from augengine.policies import AutoAugment, RandAugment
@@ -223,8 +224,13 @@ def recipe_pipelines() -> dict[str, Pipeline]:
 
 def compiled_recipes() -> dict[str, Variant]:
     """What `doctor --compile` compiles the CUDA kernels for: the usual recipes, and everything that there is."""
-    plans = {name: pipe.plan((224, 224)) for name, pipe in recipe_pipelines().items()}
-    return {name: variant_of(plan) for name, plan in plans.items()} | {"everything": EVERYTHING}
+    pipelines = recipe_pipelines()
+    plans = {name: pipe.plan((224, 224)) for name, pipe in pipelines.items()}
+    found = {name: variant_of(plan) for name, plan in plans.items()} | {"everything": EVERYTHING}
+    for name, pipe in pipelines.items():
+        if small := small_plan(pipe.plan((32, 32))):
+            found[f"{name}, small images"] = small.variant
+    return found
 
 
 def report_json(findings: list[Finding]) -> str:

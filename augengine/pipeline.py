@@ -17,13 +17,14 @@ from augengine.backends import NAMES, backend_name, load_backend
 from augengine.backends.images import Images, check_images
 from augengine.ops import MAX_SIDE, op_coded
 from augengine.plan import Plan, compile_draws, compile_plan
-from augengine.sampling import MAX_TRANSFORMS, Draws, Program, draw_program, parse_json
+from augengine.sampling import MAX_TRANSFORMS, Draws, Keys, Program, draw_program, parse_json
 from augengine.transforms import Normalize, Size, Transform, from_config, to_config
 
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.uint8)}
 FORMATS = {"contiguous_format": torch.contiguous_format, "channels_last": torch.channels_last}
 ORDERS = ("pillow13", "horizontal")
 ImageBatch = Tensor | Sequence[Tensor]
+Ids = Sequence[int] | NDArray[np.int64] | Tensor | None
 
 
 @dataclass(frozen=True, init=False)
@@ -105,7 +106,13 @@ class Pipeline:
         many layers as wanted) and `boxes` (x0, y0, x1, y1) move with the geometry: see `move_masks`, `move_boxes`.
         """
         checked = check_images(images)
-        program = self._draw(_check_ids(sample_ids, len(checked)), epoch, checked.sizes)
+        ids: Ids = sample_ids
+        if masks is None and boxes is None and checked.strides is not None:
+            ids = kept = _check_ids_on(checked.device, sample_ids, len(checked))
+            out = self._run_on_device(checked, kept, epoch)
+            if out is not None:
+                return out if targets is None else (out, self._softened(targets, len(out)))
+        program = self._draw(_check_ids(ids, len(checked)), epoch, checked.sizes)
         return self._run(checked, program, targets, masks, boxes)
 
     def sample(
@@ -162,8 +169,8 @@ class Pipeline:
             backend = backend_name(self.backend, torch.device(device))
         except RuntimeError as error:
             raise ValueError(f"plan.device: got {device!r}; expected 'cpu' or 'cuda'") from error
-        out_size = self._draw(np.zeros(1, np.int64), 0, sizes).out_size()
-        return self._plan((int(sizes[0, 0]), int(sizes[0, 1])), out_size, channels, device, backend)
+        in_size = (int(sizes[0, 0]), int(sizes[0, 1]))
+        return self._plan(in_size, self._out_size(in_size), channels, device, backend)
 
     def with_options(self, **changes: Any) -> "Pipeline":
         """The same transforms with some options (dtype, seed, ...) changed."""
@@ -198,9 +205,31 @@ class Pipeline:
             raise ValueError(f"pipeline: {error}") from error
 
     def _draw(self, ids: NDArray[np.int64], epoch: int, sizes: NDArray[np.int32]) -> Program:
-        if not isinstance(epoch, (int, Integral)) or not 0 <= epoch < 2**32:
-            raise ValueError(f"epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
-        return draw_program(self._draws, self.seed, int(epoch), ids, sizes, self.mix_group)
+        return draw_program(self._draws, self.seed, _check_epoch(epoch), ids, sizes, self.mix_group)
+
+    def _run_on_device(self, images: Images, ids: NDArray[np.int64] | Tensor, epoch: int) -> Tensor | None:
+        """The finished batch of a dense one where its device draws the program, too; None where the host must."""
+        name = backend_name(self.backend, images.device)
+        run_keys = load_backend(name).run_keys
+        if run_keys is None or self._draws.mix_positions:
+            return None
+        in_size = (int(images.sizes[0, 0]), int(images.sizes[0, 1]))
+        plan = self._plan(in_size, self._out_size(in_size), images.channels, str(images.device), name)
+        return run_keys(plan, Keys(self.seed, _check_epoch(epoch), ids, self.mix_group), images)
+
+    def _out_size(self, size: Size) -> Size:
+        """With which (height, width) images of `size` end."""
+        if size not in self._out_sizes:
+            self._out_sizes[size] = self._draw(np.zeros(1, np.int64), 0, np.array([size], np.int32)).out_size()
+        return self._out_sizes[size]
+
+    def _softened(self, targets: Tensor, count: int) -> Tensor:
+        """The targets of a batch of `count`, soft where they are mixed or smoothed."""
+        if isinstance(targets, Tensor) and targets.ndim and len(targets) != count:
+            raise ValueError(f"targets: got shape {tuple(targets.shape)}; the batch has {count} images")
+        if not self._draws.mix_positions and self.label_smoothing == 0:
+            return targets
+        return soft_targets(targets, self.num_classes, self.label_smoothing)
 
     def _run(
         self, images: Images, program: Program, targets: Tensor | None, masks: Masks | None, boxes: Boxes | None
@@ -210,17 +239,15 @@ class Pipeline:
             raise ValueError(
                 "masks, boxes: this pipeline mixes samples, which they can't follow; use one that does not"
             )
-        if isinstance(targets, Tensor) and targets.ndim and len(targets) != len(program):
-            raise ValueError(f"targets: got shape {tuple(targets.shape)}; the batch has {len(program)} images")
-        softens = targets is not None and (mixes or self.label_smoothing > 0)
-        soft = soft_targets(targets, self.num_classes, self.label_smoothing) if softens else None
+        if targets is not None:
+            targets = self._softened(targets, len(program))
         name = backend_name(self.backend, images.device)
         out_size = program.out_size()
         plan = self._plan(None, out_size, images.channels, str(images.device), name)
         out = load_backend(name).run(plan, program, images)
         parts: list[Any] = [out]
         if targets is not None:
-            parts.append(targets if soft is None else mix_targets(program, soft, out_size))
+            parts.append(mix_targets(program, targets, out_size) if mixes else targets)
         if masks is not None:
             parts.append(move_masks(program, masks))
         if boxes is not None:
@@ -235,6 +262,10 @@ class Pipeline:
     @cached_property
     def _draws(self) -> Draws:
         return compile_draws(self.transforms)
+
+    @cached_property
+    def _out_sizes(self) -> dict[Size, Size]:
+        return {}
 
     def __getstate__(self) -> dict[str, object]:  # without what is compiled: another version's may differ
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -327,7 +358,25 @@ def _check_order(transforms: tuple[Transform, ...], dtype: torch.dtype) -> None:
             after = name
 
 
-def _check_ids(sample_ids: Sequence[int] | Tensor | None, count: int | None) -> NDArray[np.int64]:
+def _check_epoch(epoch: int) -> int:
+    if not isinstance(epoch, (int, Integral)) or not 0 <= epoch < 2**32:
+        raise ValueError(f"epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
+    return int(epoch)
+
+
+def _check_ids_on(device: torch.device, ids: Ids, count: int) -> NDArray[np.int64] | Tensor:
+    """Ids for images on `device`: those that lie there stay, so that the host need not wait for them."""
+    if device.type == "cpu" or not isinstance(ids, Tensor) or ids.device != device:
+        return _check_ids(ids, count)
+    if ids.shape != (count,) or ids.is_floating_point() or ids.dtype == torch.bool:
+        raise ValueError(
+            f"sample_ids: got shape {tuple(ids.shape)} of {ids.dtype}; expected whole numbers, one for each of the "
+            f"{count} images"
+        )
+    return ids.to(torch.int64).contiguous()
+
+
+def _check_ids(sample_ids: Ids, count: int | None) -> NDArray[np.int64]:
     if sample_ids is None and count is not None:
         base = torch.randint(2**62, ()).item()
         return np.arange(base, base + count, dtype=np.int64)

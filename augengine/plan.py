@@ -12,6 +12,7 @@ from augengine.sampling import Draws, encode_specs
 from augengine.transforms import Normalize, Size, Transform
 
 NEVER = 2**31 - 1  # a position that no transform reaches
+NEAREST_MAPS = {"rotate", "affine", "pad", "crop"}  # with whole pixels and one colour outside
 VIEWS = ("horizontal_flip", "vertical_flip", "crop")  # geometry that only changes how the next pass reads
 
 
@@ -52,6 +53,7 @@ class Plan:
         """(what, bytes read, bytes written) an image, if every random transform applies."""
         found: list[tuple[str, int, int]] = []
         folded: list[str] = []  # what costs nothing before the finish: tables, flips, crops
+        mapped = self.backend != "cuda"  # there what comes next reads through a map, but through one alone
         size = self.in_size or self.out_size
         for position, transform in enumerate(self.transforms):
             name, read = type(transform).__name__, self.channels * size[0] * size[1]
@@ -59,6 +61,9 @@ class Plan:
             grows = size[0] > before[0] or size[1] > before[1]  # then a crop is no view, but has a border to write
             cost = set() if position > self.finish_position else _costs(transform, self.channels, grows)
             times = _times(transform)
+            if "bytes" in cost and not mapped and _is_nearest_map(transform):
+                mapped, cost = True, set()
+            mapped = mapped and ("bytes" not in cost or self.backend != "cuda")
             name += f", up to {times} times" if times > 1 and cost else ""
             if "statistics" in cost:
                 found.append((f"{name} (statistics)", times * read, 0))
@@ -71,6 +76,14 @@ class Plan:
         element = torch.empty((), dtype=self.dtype).element_size()
         found.append((f"finish ({' + '.join([*folded, 'cast'])})", values * sources, values * element))
         return found
+
+
+def _is_nearest_map(transform: Transform) -> bool:
+    """Whether all that it costs is one map of whole pixels."""
+    spec = transform.spec()
+    options = (getattr(transform, "interpolation", "nearest"), getattr(transform, "padding_mode", "constant"))
+    ops = set(spec.ops) if spec else set()
+    return ops <= NEAREST_MAPS and options == ("nearest", "constant") and _times(transform) == 1
 
 
 def _times(transform: Transform) -> int:

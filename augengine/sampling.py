@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from augengine import _native
@@ -64,6 +65,17 @@ class Draws:
     transforms: int
     slots: int
     mix_positions: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Keys:
+    """What a program is a pure function of, beside its pipeline and the images' sizes. `sample_ids`: (B,) int64, of the
+    host, or a tensor on the images' device; `group`: within how many consecutive rows mixes draw partners."""
+
+    seed: int
+    epoch: int
+    sample_ids: NDArray[np.int64] | torch.Tensor
+    group: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,33 +1,35 @@
 """The CUDA engine on this machine's GPU: builds, checks every bit against the CPU, then times recipes.
 
-usage: python benchmarks/gpu.py [--rounds N] [--skip-check] [--json FILE]
+usage: python benchmarks/gpu.py [--rounds N] [--only NAME,...] [--skip-check] [--data DIR] [--json FILE]
+       python benchmarks/gpu.py --profile RECIPE
+       python benchmarks/gpu.py --rehearse
 
-Needs torch, numpy and cuda-core; Kornia and torchvision get rows of their own where they are installed. Times are from
-CUDA events around whole calls, sampling and lowering on the host included; buffers rotate, so that no batch is found
-in the cache. A share is bytes read and written once, against a large copy measured in the same run. Writes
-benchmarks/results/gpu-<date>-<card>.json. Exits with 0 where there is no GPU, with 1 where a bit differs.
+Needs torch, numpy and cuda-core; peers that are not installed are named. Times are from CUDA events around whole calls,
+sampling and lowering on the host included; the engines take turns, and batches rotate through twice what L2 holds. A
+share is bytes read and written once, against a large copy measured in the same run. `--data` is a folder of photos by
+class, for the loader. `--profile` prints the time of each kernel of one recipe, and measures nothing else.
+`--rehearse` runs all of this without a GPU, on tiny batches with the kernels emulated (it needs g++); its times mean
+nothing. Writes benchmarks/results/gpu-<date>-<card>.json. Exits with 0 where there is no GPU, with 1 where a bit
+differs or augengine fails.
 """
 
 import argparse
 import datetime
-import importlib.util
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SHAPES = ((1, 1), (3, 5), (33, 17), (64, 48), (130, 171))
-Run = Callable[[torch.Tensor], torch.Tensor]
 
 
 def ensure_built() -> None:
@@ -56,208 +58,106 @@ def build() -> None:
         (ROOT / "augengine" / library.name).write_bytes(library.read_bytes())
 
 
-def comparisons() -> Iterator[tuple[str, Run, list[torch.Tensor]]]:
-    """(name, run, images): every op at its bounds, then random programs of whole recipes."""
-    from cases import cases
-    from pictures import gradient, noise
-
-    from augengine import functional
-    from augengine.ops import OPS
-
-    for op in (op for op in OPS.values() if op.kind != "chain"):  # chains are in AugMix, below
-        for channels in (1, 3):
-            for h, w in SHAPES:
-                images = [noise(h, w, channels), gradient(h, w, channels)]
-                for case in cases(op, h, w, most=24):
-                    run = lambda batch, op=op, case=case: getattr(functional, op.name)(batch, **case)  # noqa: E731
-                    yield f"{op.name} {case} on {channels}x{h}x{w}", run, images
-    yield from recipe_comparisons()
-
-
-def recipe_comparisons() -> Iterator[tuple[str, Run, list[torch.Tensor]]]:
-    from pictures import gradient, noise
-
-    import augengine as ae
-
-    photos = [noise(60 + 7 * i, 190 - 9 * i) if i % 2 else gradient(150, 100 + 3 * i) for i in range(16)]
-    interleaved = [i.permute(1, 2, 0).contiguous().permute(2, 0, 1) for i in photos]
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        for memory_format in (torch.contiguous_format, torch.channels_last):
-            for order in ("pillow13", "horizontal"):
-                pipe = ae.Pipeline(*everything(), dtype=dtype, memory_format=memory_format, resize_order=order)
-                for epoch in range(20):
-                    run = lambda batch, p=pipe, e=epoch: p(batch, sample_ids=range(16), epoch=e)  # noqa: E731
-                    yield f"{pipe!r}, epoch {epoch}", run, interleaved if epoch % 2 else photos
-
-
-def everything() -> list[object]:
-    import augengine as ae
-
-    return [
-        ae.RandomResizedCrop(48, interpolation="bicubic"),
-        ae.RandomHorizontalFlip(),
-        ae.RandomVerticalFlip(),
-        ae.ColorJitter(0.4, 0.4, 0.4, 0.1),
-        ae.RandomRotation(30, "bilinear", fill=(10, 20, 30)),
-        ae.RandomEqualize(),
-        ae.RandomRotation(45),
-        ae.RandomAdjustSharpness(2.0),
-        ae.RandomChoice([ae.AutoAugment(), ae.RandAugment(), ae.TrivialAugmentWide(), ae.AugMix()]),
-        ae.RandomChoice([ae.GaussianBlur(5), ae.RandomAffine(20, (0.1, 0.1), (0.8, 1.2), 10), ae.RandomPerspective()]),
-        ae.RandomCrop((50, 41), padding=4, padding_mode="reflect"),
-        ae.Normalize(MEAN, STD),
-        ae.RandomErasing(value="random"),
-        ae.RandomChoice([ae.Mixup(0.4), ae.CutMix(), ae.RICAP()], p=(2, 1, 1)),
-        ae.RandomErasing(value=(1.0, 2.0, 3.0)),
-    ]
-
-
-def check(device: str) -> tuple[int, list[str]]:
-    """How many comparisons were made, and the names of those that differ."""
-    made, different = 0, []
-    for name, run, images in comparisons():
-        same = len({i.shape for i in images}) == 1
-        batch = torch.stack(images) if same else images
-        moved = [i.to(device) for i in images]
-        made += 1
-        if not torch.equal(run(torch.stack(moved) if same else moved).cpu(), run(batch)):
-            different.append(name)
-    return made, different
-
-
 @dataclass
 class Row:
-    """One recipe's figures: images/s as the median of n rounds, with the slowest and the fastest one."""
+    """One engine's figures on a recipe: images/s as the median of n rounds, with the slowest and the fastest one."""
 
     recipe: str
+    batch: int
     engine: str
-    n: int
-    median: float
-    spread: tuple[float, float]
-    bytes_an_image: int
-    gb_s: float = 0.0
-    share_of_copy: float = 0.0
-    host_us_a_batch: float = 0.0
+    n: int = 0
+    images_s: float = 0.0
+    spread: tuple[float, float] = (0.0, 0.0)
+    bytes_an_image: int = 0
+    share_of_copy: float | None = None
+    goal_share: float | None = None
+    host_us: float = 0.0
+    goal_host_us: float | None = None
+    peak_mb: float = 0.0
+    error: str = ""
 
 
-def seconds_on_gpu(run: Callable[[], object], repeats: int) -> float:
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    for _ in range(repeats):
-        run()
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end) / 1e3
+HEAD = (
+    f"{'recipe':12} {'batch':>6} {'engine':24} {'images/s':>12} {'(spread)':>23} {'of copy':>8} {'goal':>6} "
+    f"{'host us':>8} {'goal':>5} {'peak MB':>8}"
+)
 
 
-def timed(run: Callable[[], object], rounds: int, round_seconds: float = 0.1) -> tuple[list[float], float]:
-    """Seconds a call for each round, after warming up, and the host's seconds a call."""
-    seconds_on_gpu(run, 3)
-    repeats = max(3, int(round_seconds / (seconds_on_gpu(run, 3) / 3)))
-    times = [seconds_on_gpu(run, repeats) / repeats for _ in range(rounds)]
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    host = time.perf_counter() - start
-    torch.cuda.synchronize()
-    return times, host
+def line(row: Row) -> str:
+    head = f"{row.recipe:12} {row.batch:6} {row.engine:24}"
+    if row.error:
+        return f"{head} {row.error}"
+    spread = f"({row.spread[0]:,.0f} to {row.spread[1]:,.0f})"
+    share = "" if row.share_of_copy is None else f"{row.share_of_copy:.1%}"
+    goal = "" if row.goal_share is None else f"{row.goal_share:.0%}"
+    host = "" if row.goal_host_us is None else f"{row.goal_host_us:.0f}"
+    paces = f"{row.images_s:12,.0f} {spread:>23} {share:>8} {goal:>6}"
+    return f"{head} {paces} {row.host_us:8,.0f} {host:>5} {row.peak_mb:8,.0f}"
 
 
-def copy_bandwidth(rounds: int) -> float:
-    """Bytes a second, read and written, of a copy between two buffers of 2 GiB."""
-    source = torch.zeros(2 << 30, dtype=torch.uint8, device="cuda")
-    target = torch.empty_like(source)
-    times, _ = timed(lambda: target.copy_(source), rounds)
-    return 2 * source.numel() / statistics.median(times)
+def filled(row: Row, measured: Any, copy: float) -> Row:
+    """The row with what was measured of it."""
+    if measured.error:
+        row.error = f"fails: {measured.error}"
+        return row
+    rates = sorted(row.batch / seconds for seconds in measured.seconds)
+    row.n, row.images_s, row.spread = len(rates), statistics.median(rates), (rates[0], rates[-1])
+    row.share_of_copy = row.images_s * row.bytes_an_image / copy if row.bytes_an_image else None
+    row.host_us, row.peak_mb = measured.host_seconds * 1e6, measured.peak_bytes / 1e6
+    return row
 
 
-def rotating(run: Run, batches: list[torch.Tensor]) -> Callable[[], None]:
-    """Calls `run` on one batch after the other and holds the last outputs, so that their memory rotates too."""
-    outputs: list[torch.Tensor | None] = [None] * 3
-    turn = 0
+def measure(card: Any, recipe: Any, rounds: int, copy: float) -> Iterator[Row]:
+    from benchmarks.gpu_card import interleaved, rotating
+    from benchmarks.gpu_recipes import engines
 
-    def step() -> None:
-        nonlocal turn
-        outputs[turn % 3] = run(batches[turn % len(batches)])
-        turn += 1
-
-    return step
-
-
-def recipes() -> Iterator[tuple[str, tuple[int, ...], int, dict[str, Run]]]:
-    """(name, shape of a batch, output bytes an image, run of each engine)."""
-    import augengine as ae
-
-    flip, normalize, half = ae.RandomHorizontalFlip(), ae.Normalize(MEAN, STD), {"dtype": torch.float16}
-    plain = ae.Pipeline(flip, normalize, **half)
-    crop = ae.Pipeline(ae.RandomResizedCrop(224), flip, ae.ColorJitter(0.4, 0.4, 0.4), normalize, **half)
-    policy = ae.Pipeline(flip, ae.AutoAugment(), normalize, ae.RandomErasing(0.25), **half)
-    for count, side in ((256, 224), (1024, 224), (4096, 32)):
-        runs = {"augengine": plain, "torch": eager_flip, **peers(flip_only=True)}
-        yield f"{side} flip, normalise f16, batch {count}", (count, 3, side, side), 6 * side * side, runs
-    yield (
-        "500x375 crop, flip, jitter, normalise f16, batch 256",
-        (256, 3, 375, 500),
-        6 * 224 * 224,
-        {"augengine": crop, **peers(flip_only=False)},
-    )
-    yield (
-        "224 flip, AutoAugment, normalise, erase f16, batch 256",
-        (256, 3, 224, 224),
-        6 * 224 * 224,
-        {"augengine": policy},
-    )
+    for batch, goal in recipe.goals.items():
+        batches = batches_of(card, recipe, batch)
+        runs, missing = engines(recipe, card)
+        with card.engine():
+            found = interleaved(card, {name: rotating(run, batches) for name, run in runs.items()}, rounds)
+        for name, measured in found.items():
+            ours = name == "augengine"
+            goals = {"goal_share": goal, "goal_host_us": recipe.host_goal_us} if ours else {}
+            row = Row(recipe.name, batch, name, bytes_an_image=recipe.bytes_an_image(), **goals)
+            yield filled(row, measured, copy)
+        for name, why in missing.items():
+            yield Row(recipe.name, batch, name, error=why)
+        del batches, runs
+        card.release()
 
 
-def eager_flip(batch: torch.Tensor) -> torch.Tensor:
-    mean, std = (torch.tensor(v, device=batch.device)[:, None, None] for v in (MEAN, STD))
-    chosen = torch.rand(len(batch), 1, 1, 1, device=batch.device) < 0.5
-    value = torch.where(chosen, batch.flip(-1), batch).float() / 255
-    return ((value - mean) / std).half()
+def batches_of(card: Any, recipe: Any, batch: int) -> list[torch.Tensor]:
+    shape = (batch, 3, *recipe.in_size)
+    count = card.batches_of(batch * 3 * recipe.in_size[0] * recipe.in_size[1])
+    return [torch.randint(0, 256, shape, dtype=torch.uint8, device=card.device) for _ in range(count)]
 
 
-def peers(flip_only: bool) -> dict[str, Run]:
-    """Kornia's run, with a draw a sample, and torchvision's, with one draw for the whole batch."""
-    found: dict[str, Run] = {}
-    if importlib.util.find_spec("kornia"):
-        import kornia.augmentation as ka
+def measure_files(card: Any, data: str | None, rounds: int, copy: float) -> Iterator[Row]:
+    from benchmarks.gpu_card import interleaved
+    from benchmarks.gpu_files import file_runs, photo_folder
 
-        crop = [] if flip_only else [ka.RandomResizedCrop((224, 224))]
-        jitter = [] if flip_only else [ka.ColorJiggle(0.4, 0.4, 0.4)]
-        sequence = torch.nn.Sequential(
-            *crop, ka.RandomHorizontalFlip(), *jitter, ka.Normalize(torch.tensor(MEAN), torch.tensor(STD))
-        )
-        found["kornia"] = lambda batch: sequence(batch.float() / 255).half()
-    if importlib.util.find_spec("torchvision"):
-        from torchvision.transforms import v2
-
-        crop = [] if flip_only else [v2.RandomResizedCrop(224, antialias=True)]
-        jitter = [] if flip_only else [v2.ColorJitter(0.4, 0.4, 0.4)]
-        tail = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD), v2.ToDtype(torch.float16)]
-        found["torchvision, one draw"] = v2.Compose([*crop, v2.RandomHorizontalFlip(), *jitter, *tail])
-    return found
+    with photo_folder(card, data) as folder:
+        if folder is None:
+            return
+        images, runs = file_runs(card, folder)
+        for name, measured in interleaved(card, runs, rounds, slow=True).items():
+            yield filled(Row("files", images, name), measured, copy)
 
 
-def measure(rounds: int, copy: float) -> Iterator[Row]:
-    for name, shape, out_bytes, runs in recipes():
-        count, image_bytes = shape[0], shape[1] * shape[2] * shape[3]
-        batches = [torch.randint(0, 256, shape, dtype=torch.uint8, device="cuda") for _ in range(3)]
-        for engine, run in runs.items():
-            try:
-                times, host = timed(rotating(run, batches), rounds)
-            except Exception as error:
-                if engine == "augengine":
-                    raise
-                print(f"{name:54} {engine:22} failed: {error}", flush=True)
-                continue
-            rates = sorted(count / t for t in times)
-            row = Row(name, engine, rounds, statistics.median(rates), (rates[0], rates[-1]), image_bytes + out_bytes)
-            row.gb_s = row.median * row.bytes_an_image / 1e9
-            row.share_of_copy = row.gb_s * 1e9 / copy
-            row.host_us_a_batch = host * 1e6
-            yield row
-        del batches
-        torch.cuda.empty_cache()
+def profile(card: Any, recipe: Any) -> None:
+    """Prints the time of each kernel over some calls, for each batch size."""
+    from benchmarks.gpu_card import rotating
+
+    for batch in recipe.goals:
+        run = rotating(recipe.pipeline(), batches_of(card, recipe, batch))
+        with card.engine():
+            card.seconds(run, 3)
+            with torch.profiler.profile(activities=card.profiled()) as profiler:
+                card.seconds(run, 10)
+        key = "self_cpu_time_total" if card.rehearses else "self_device_time_total"
+        print(f"{recipe.name}, batch {batch}, 10 calls")
+        print(profiler.key_averages().table(sort_by=key, row_limit=25), flush=True)
 
 
 def versions() -> dict[str, str]:
@@ -275,44 +175,87 @@ def commit() -> str:
     return git.stdout.strip() or "unknown"
 
 
-def main() -> int:
+def chosen_recipes(card: Any, names: str | None) -> list[Any]:
+    from benchmarks.gpu_recipes import RECIPES, rehearsed
+
+    wanted = names.split(",") if names else [recipe.name for recipe in RECIPES]
+    if unknown := set(wanted) - {recipe.name for recipe in RECIPES}:
+        sys.exit(f"no recipe {', '.join(sorted(unknown))}; expected of {', '.join(r.name for r in RECIPES)}")
+    found = [recipe for recipe in RECIPES if recipe.name in wanted]
+    return [rehearsed(recipe) for recipe in found] if card.rehearses else found
+
+
+def checked(card: Any) -> dict[str, Any]:
+    from benchmarks.gpu_check import check
+
+    start = time.perf_counter()
+    made, different = check(card)
+    print(f"{made} comparisons with the CPU, {len(different)} differ ({time.perf_counter() - start:.0f} s)")
+    print("".join(f"  differs: {name}\n" for name in different[:20]), end="", flush=True)
+    return {"made": made, "different": different}
+
+
+def timed(card: Any, recipes: list[Any], options: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.gpu_card import copy_bandwidth
+
+    copy = copy_bandwidth(card, options.rounds)
+    print(f"a large copy moves {copy / 1e9:,.0f} GB/s, read and written; {options.rounds} rounds")
+    for recipe in recipes:
+        print(f"{recipe.name:12} {recipe.about}, {str(recipe.dtype).removeprefix('torch.')}")
+    print(HEAD, flush=True)
+    rows: list[Row] = []
+    for recipe in recipes:
+        for row in measure(card, recipe, options.rounds, copy):
+            rows.append(row)
+            print(line(row), flush=True)
+    for row in measure_files(card, options.data, options.rounds, copy):
+        rows.append(row)
+        print(line(row), flush=True)
+    return {"copy_gb_s": copy / 1e9, "rounds": options.rounds, "rows": [asdict(row) for row in rows]}
+
+
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", metavar="NAME,...")
     parser.add_argument("--skip-check", action="store_true")
+    parser.add_argument("--data", metavar="DIR")
+    parser.add_argument("--profile", metavar="RECIPE")
+    parser.add_argument("--rehearse", action="store_true")
     parser.add_argument("--json", metavar="FILE")
-    options = parser.parse_args()
-    if not torch.cuda.is_available():
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = parsed()
+    if not options.rehearse and not torch.cuda.is_available():
         print("torch finds no CUDA GPU on this machine, so there is nothing to check or time.")
         return 0
     ensure_built()
-    card, today = torch.cuda.get_device_name(), datetime.date.today().isoformat()
-    report: dict[str, object] = {"device": card, "date": today, "versions": versions(), "commit": commit()}
-    print(f"{card}; {report['versions']}; commit {report['commit']}", flush=True)
-    different: list[str] = []
+    from benchmarks.gpu_card import Card, Rehearsal
+
+    card = Rehearsal() if options.rehearse else Card()
+    options.rounds = 1 if options.rehearse else options.rounds
+    recipes = chosen_recipes(card, options.profile or options.only)
+    today = datetime.date.today().isoformat()
+    report: dict[str, Any] = {"device": card.name(), "date": today, "versions": versions(), "commit": commit()}
+    print(f"{card.name()}; {report['versions']}; commit {report['commit']}", flush=True)
+    if options.profile or options.rehearse:
+        profile(card, recipes[0])
+    if options.profile:
+        return 0
     if not options.skip_check:
-        start = time.perf_counter()
-        made, different = check("cuda")
-        report["checks"] = {"made": made, "different": different}
-        print(f"{made} comparisons with the CPU, {len(different)} differ ({time.perf_counter() - start:.0f} s)")
-        print("".join(f"  differs: {name}\n" for name in different[:20]), end="", flush=True)
-    copy = copy_bandwidth(options.rounds)
-    report["copy_gb_s"] = copy / 1e9
-    print(f"a copy of 2 GiB moves {copy / 1e9:,.0f} GB/s, read and written; {options.rounds} rounds")
-    print(f"{'recipe':54} {'engine':22} {'images/s':>11} {'GB/s':>7} {'of copy':>8} {'host us':>8}")
-    rows = []
-    for row in measure(options.rounds, copy):
-        rows.append(asdict(row))
-        print(
-            f"{row.recipe:54} {row.engine:22} {row.median:11,.0f} {row.gb_s:7,.0f} {row.share_of_copy:8.1%} "
-            f"{row.host_us_a_batch:8,.0f}",
-            flush=True,
+        report["checks"] = checked(card)
+    report |= timed(card, recipes, options)
+    if options.json or not options.rehearse:
+        path = Path(
+            options.json or ROOT / "benchmarks" / "results" / f"gpu-{today}-{card.name().replace(' ', '-')}.json"
         )
-    report["rows"] = rows
-    path = Path(options.json or ROOT / "benchmarks" / "results" / f"gpu-{today}-{card.replace(' ', '-')}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"written to {path}")
-    return 1 if different else 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1) + "\n")
+        print(f"written to {path}")
+    failed = [row for row in report["rows"] if row["engine"] == "augengine" and row["error"]]
+    return 1 if failed or report.get("checks", {}).get("different") else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-// The Python extension augengine._native: sampling, checking and running programs on the CPU. Pointers come in as
+// The Python extension augengine._native: sampling, checking and running programs on the CPU; cuda_host.cpp adds
+// what the CUDA backend needs. Pointers come in as
 // integers from tensors that the caller (augengine/backends/cpu.py) has checked and holds.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -22,13 +23,14 @@
 #include "geometry_ops.h"
 #include "gil.h"
 #include "job.h"
-#include "lower.h"
 #include "output.h"
 #include "pool.h"
 #include "sampling.h"
 
 namespace nb = nanobind;
 using ae::baseline::Call;
+
+void add_cuda(nb::module_& m);  // cuda_host.cpp
 
 namespace ae {
 namespace baseline { RunRows run_rows; }
@@ -90,7 +92,7 @@ typedef nb::ndarray<uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu> CallByt
 void sample(Doubles spec, int transforms, uint64_t seed, uint32_t epoch, Ids ids, Sizes sizes, CallBytes out, int slots,
             int group, const std::vector<int>& mix_positions) {
   using namespace ae::baseline;
-  const Samples batch = {(Call*)out.data(), slots, (int)ids.shape(0), group, (const u64*)ids.data(), sizes.data(),
+  const Samples batch = {(Call*)out.data(), slots, (int)ids.shape(0), group, (const u64*)ids.data(), sizes.data(), 2,
                        seed, epoch};
   ae::Unlocked unlocked;
   for (int start = 0; start < batch.size; start += ROWS_AT_A_TIME)
@@ -282,40 +284,6 @@ std::vector<double> perspective(const std::vector<double>& from, const std::vect
   return coefficients;
 }
 
-// Lowers a batch for the CUDA kernels, with the arguments of `run`. Gives (head, size, (zeros, zeros_end), launches):
-// the workspace's first bytes, its size, the bytes of it that must be 0, and (kernel, first, count, blocks) a launch.
-nb::tuple lower(SourceTable sources, CallBytes calls, int slots, int channels, int finish_position, bool pillow13,
-                nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> table, int dtype, int out_h,
-                int out_w, const std::array<int64_t, 4>& strides) {
-  using namespace ae::baseline;
-  static const char* const names[] = {
-#define AE_NAME(name) #name,
-      AE_KERNELS(AE_NAME)
-#undef AE_NAME
-  };
-  const int batch = (int)sources.shape(0);
-  std::vector<View> images(batch);
-  const LowerJob job = {images.data(), (const Call*)calls.data(), batch, slots, channels, finish_position, pillow13,
-                        table.data(), dtype, out_h, out_w, strides[0], strides[1], strides[2], strides[3]};
-  const Limits limits = {slots, batch, finish_position, out_h, out_w};
-  auto* lowered = new Lowered;
-  nb::capsule owner(lowered, [](void* p) noexcept { delete (Lowered*)p; });
-  {
-    ae::Unlocked unlocked;
-    for (int i = 0; i < batch; i++) {
-      const int64_t* s = sources.data() + 6 * i;
-      images[i] = {s[0], s[3], s[4], s[5], (int)s[1], (int)s[2], 0, 0};
-      check_row(job.calls + (size_t)i * slots, i, images[i].h, images[i].w, limits);
-    }
-    *lowered = Lowering(job).run();
-  }
-  nb::list launches;
-  for (const Launch& l : lowered->launches) launches.append(nb::make_tuple(names[l.kernel], l.first, l.count, l.blocks));
-  const size_t shape[1] = {lowered->head.size()};
-  nb::ndarray<nb::numpy, uint8_t> head(lowered->head.data(), 1, shape, owner);
-  return nb::make_tuple(head, lowered->size, nb::make_tuple(lowered->zeros, lowered->zeros_end), launches);
-}
-
 typedef nb::ndarray<nb::pytorch, nb::ndim<4>, nb::device::cpu> Output;
 
 // A (b, c, h, w) tensor whose memory is reused once it and all its views are gone.
@@ -353,14 +321,12 @@ nb::dict sampler_codes() {
 }  // namespace
 
 NB_MODULE(_native, m) {
+  add_cuda(m);
   m.def("sample", &sample, nb::arg("spec"), nb::arg("transforms"), nb::arg("seed"), nb::arg("epoch"), nb::arg("ids"),
         nb::arg("sizes"), nb::arg("out"), nb::arg("slots"), nb::arg("group"), nb::arg("mix_positions"));
   m.def("run", &run, nb::arg("sources"), nb::arg("calls"), nb::arg("slots"), nb::arg("channels"),
         nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("mean_std"), nb::arg("out"), nb::arg("dtype"),
         nb::arg("out_h"), nb::arg("out_w"), nb::arg("strides"), nb::arg("threads"));
-  m.def("lower", &lower, nb::arg("sources"), nb::arg("calls"), nb::arg("slots"), nb::arg("channels"),
-        nb::arg("finish_position"), nb::arg("pillow13"), nb::arg("table"), nb::arg("dtype"), nb::arg("out_h"),
-        nb::arg("out_w"), nb::arg("strides"));
   m.def("out_size", &out_size, nb::arg("calls"), nb::arg("slots"), nb::arg("sizes"));
   m.def("mix_weights", &mix_weights, nb::arg("calls"), nb::arg("slots"), nb::arg("out_h"), nb::arg("out_w"),
         nb::arg("sources"), nb::arg("weights"));

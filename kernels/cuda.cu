@@ -4,14 +4,11 @@
 // Every kernel has the same four arguments, and none depends on the order in which threads run between barriers: sums
 // are integers, and float arithmetic is compiled without contraction, so the bits are those of the CPU pass.
 // The file also compiles with g++ against tests/emulation/device.h.
-#include "cuda_finish.h"
+#include "cuda_mix.h"
 #include "dispatch.h"
 
 using namespace ae;
 using namespace ae::AE_ISA;
-
-#define AE_KERNEL(name) \
-  extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2) name(u8* workspace, void* out, int first, int count)
 
 namespace {
 
@@ -42,21 +39,6 @@ __device__ Stats stats_of(const u32* counts, SharedStats& s) {
   s.below[v] = s.scan[v] - s.histogram[v];
   __syncthreads();
   return {s.histogram, s.below, (int)s.lo, (int)s.hi, s.scan[255], s.sum};
-}
-
-__device__ Window window_at(const Reader& in, int k, int x, int y, int h, int w) {
-  Window window = {{0, 0, 0, 0, in(k, x, y), 0, 0, 0, 0}, x > 0 && y > 0 && x < w - 1 && y < h - 1};
-  if (window.inside)
-    for (int i = 0; i < 9; i++) window.v[i] = in(k, x + i % 3 - 1, y + i / 3 - 1);
-  return window;
-}
-
-__device__ u8 gathered(const Reader& in, const Geometry& g, int k, int x, int y) {
-  if (g.type == GEOMETRY_PERSPECTIVE || (g.type == GEOMETRY_AFFINE && g.interpolation != NEAREST))
-    return interpolated(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in(k, px, py); });
-  const Point p = g.type == GEOMETRY_AFFINE ? affine_walked(g, x, y) : crop_point(g, x, y);
-  const bool inside = p.x >= 0 && p.x < g.in_w && p.y >= 0 && p.y < g.in_h;
-  return inside ? in(k, p.x, p.y) : (u8)g.fill[k];
 }
 
 }  // namespace
@@ -172,7 +154,7 @@ AE_KERNEL(chains) {
     for (int k = 0; k < channels; k++) {
       const u8 v = in(k, x, y);
       float& sum = sums[k * s.sum.stride_c + (i64)y * s.out.w + x];
-      sum = chained(call, sum, v);
+      sum = chained(call, at == CHAIN_BEGIN ? 0.0f : sum, v);  // nobody has written it before
       if (at == CHAIN_BEGIN) to(k, x, y) = v;
       if (at == CHAIN_END) to(k, x, y) = clip_byte(sum);
     }
@@ -233,16 +215,13 @@ AE_KERNEL(finish_mapped) {
   finish_rows<true>(workspace, out, first, count, values);
 }
 
-// Rows that mix, value by value in float32.
+// Rows that mix, in float32.
 AE_KERNEL(finish_mixed) {
-  const Batch& b = batch_in(workspace);
-  const Finish* const finishes = (const Finish*)(workspace + b.finishes);
-  const int tiles = gridDim.x / count, row = row_of_block(workspace, first, tiles);
-  const Mixer own(workspace, row, finishes[row]);
-  each_pixel(blockIdx.x % tiles, BLOCK_PIXELS, b.out_h, b.out_w, [&](int x, int y) {
-    for (int k = 0; k < channels_in(workspace); k++) {
-      const i64 at = row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
-      store_output(dtype_in(workspace), mixed(workspace, finishes, row, own, k, x, y), out, at);
-    }
-  });
+  __shared__ float values[MIXED_VALUES];
+  __shared__ Patch patches[MAX_PATCHES];
+  switch (dtype_in(workspace)) {
+    case DTYPE_UINT8: return finish_mixed_rows(workspace, (u8*)out, first, count, values, patches);
+    case DTYPE_FLOAT32: return finish_mixed_rows(workspace, (float*)out, first, count, values, patches);
+    default: return finish_mixed_rows(workspace, (u16*)out, first, count, values, patches);
+  }
 }

@@ -50,8 +50,9 @@ struct alignas(FOUR * sizeof(T)) Four {
 };
 
 // Where a thread's four pixels lie in the image; those outside it are not `inside`.
+template <class At>
 struct Places {
-  i64 at[FOUR];
+  At at[FOUR];
   bool inside[FOUR], together;
 
   template <bool MAPPED>
@@ -65,42 +66,80 @@ struct Places {
         at = read_by(*map, x + i, y);
         p.inside[i] = is_inside(*map, at);
       }
-      p.at[i] = at.y * v.stride_y + at.x * v.stride_x;
+      p.at[i] = at.y * (At)v.stride_y + at.x * (At)v.stride_x;
     }
     return p;
   }
 };
 
+// The first n of them, of one channel; what lies outside is 0.
+template <class At>
+__device__ Four<u8> bytes_at(const u8* plane, const Places<At>& places, int n) {
+  if (places.together && n == FOUR && (u64)(plane + places.at[0]) % FOUR == 0)
+    return *(const Four<u8>*)(plane + places.at[0]);
+  Four<u8> bytes = {};
+  for (int i = 0; i < FOUR; i++)
+    if (i < n && places.inside[i]) bytes.v[i] = plane[places.at[i]];
+  return bytes;
+}
+
+// A thread's four values to their place in a row, of which there are n.
+template <class T>
+__device__ void store_four(const Four<T>& v, T* at, i64 stride_x, int n) {
+  if (n == FOUR && stride_x == 1 && (u64)at % sizeof v == 0) *(Four<T>*)at = v;
+  else for (int i = 0; i < FOUR; i++) if (i < n) at[i * stride_x] = v.v[i];
+}
+
+// A row as it is finished: its bytes, what each becomes, and the regions on that.
+template <class T>
+struct FinishedImage {
+  View view;
+  const u8* data;
+  const Map* map;
+  const T* values;
+  const Region* regions;
+  int count;
+};
+
+// Where a row's finished values go; strides in elements.
+template <class T>
+struct Target {
+  T* data;
+  i64 stride_c, stride_y, stride_x;
+  int h, w;
+};
+
+// Finishes the pixels from (x, y) on.
+template <bool MAPPED, class At, class T>
+__device__ void finish_group(const FinishedImage<T>& from, int channels, int dtype, const Target<T>& to, int x, int y) {
+  const int n = min_of(FOUR, to.w - x);
+  const Places<At> places = Places<At>::template of<MAPPED>(from.view, from.map, x, y);
+  for (int k = 0; k < channels; k++) {
+    const u8* const plane = from.data + k * (At)from.view.stride_c;
+    const T* const table = from.values + k * FINISHED_VALUES;
+    const Four<u8> bytes = bytes_at(plane, places, n);
+    Four<T> v;
+    for (int i = 0; i < FOUR; i++) v.v[i] = table[places.inside[i] ? bytes.v[i] : FINISHED_OUTSIDE];
+    for (int r = 0; HAS_REGIONS && r < from.count; r++)
+      for (int i = 0; i < FOUR; i++)
+        if (contains(from.regions[r], x + i, y)) to_output(dtype, value_in(from.regions[r], k, x + i, y), v.v[i]);
+    T* const at = to.data + k * (At)to.stride_c + y * (At)to.stride_y + x * (At)to.stride_x;
+    store_four(v, at, to.stride_x, n);
+  }
+}
+
 template <bool MAPPED, class T>
 __device__ void finish_tile(u8* workspace, T* out, const Finish& f, int row, int tile, const T* values) {
   const Batch& b = batch_in(workspace);
-  const u8* const image = address_of(workspace, f.image);
-  const Map* const map = map_of(workspace, f.image);
   const Region* const regions = (const Region*)(workspace + b.regions) + f.region;
+  const FinishedImage<T> from = {f.image, address_of(workspace, f.image), map_of(workspace, f.image), values, regions,
+                                 f.regions};
+  const Target<T> to = {out + row * b.stride_n, b.stride_c, b.stride_y, b.stride_x, b.out_h, b.out_w};
   const int groups = (b.out_w + FOUR - 1) / FOUR, all = groups * b.out_h;
   const int end = min_of(all, (tile + 1) * FINISH_GROUPS);
   for (int g = tile * FINISH_GROUPS + threadIdx.x; g < end; g += BLOCK_THREADS) {
-    const int y = g / groups, x = (g - y * groups) * FOUR, n = min_of(FOUR, b.out_w - x);
-    const Places places = Places::of<MAPPED>(f.image, map, x, y);
-    for (int k = 0; k < channels_in(workspace); k++) {
-      const u8* const plane = image + k * f.image.stride_c;
-      const T* const table = values + k * FINISHED_VALUES;
-      Four<u8> bytes = {};
-      if (places.together && n == FOUR && (u64)(plane + places.at[0]) % FOUR == 0) {
-        bytes = *(const Four<u8>*)(plane + places.at[0]);
-      } else {
-        for (int i = 0; i < FOUR; i++)
-          if (i < n && places.inside[i]) bytes.v[i] = plane[places.at[i]];
-      }
-      Four<T> v;
-      for (int i = 0; i < FOUR; i++) v.v[i] = table[places.inside[i] ? bytes.v[i] : FINISHED_OUTSIDE];
-      for (int r = 0; r < f.regions; r++)
-        for (int i = 0; i < FOUR; i++)
-          if (contains(regions[r], x + i, y)) to_output(dtype_in(workspace), value_in(regions[r], k, x + i, y), v.v[i]);
-      T* const to = out + row * b.stride_n + k * b.stride_c + y * b.stride_y + x * b.stride_x;
-      if (n == FOUR && b.stride_x == 1 && (u64)to % sizeof v == 0) *(Four<T>*)to = v;
-      else for (int i = 0; i < FOUR; i++) if (i < n) to[i * b.stride_x] = v.v[i];
-    }
+    const int y = g / groups;
+    finish_group<MAPPED, i64>(from, channels_in(workspace), dtype_in(workspace), to, (g - y * groups) * FOUR, y);
   }
 }
 
@@ -119,53 +158,6 @@ __device__ void finish_rows(u8* workspace, void* out, int first, int count, u32*
     case DTYPE_FLOAT32: return finish_rows_as<MAPPED>(workspace, (float*)out, first, count, memory);
     default: return finish_rows_as<MAPPED>(workspace, (u16*)out, first, count, memory);
   }
-}
-
-// What a row's finished values in float32 are made from, where they mix.
-struct Mixer {
-  Reader in;
-  const float* table;
-  const Call* calls;
-  int count;
-
-  __device__ Mixer(u8* workspace, int row, const Finish& f)
-      : in(workspace, f.image, row, f.pending), table((const float*)(workspace + batch_in(workspace).table)),
-        calls(calls_in(workspace) + f.call), count(f.calls) {}
-
-  __device__ float value(int k, int x, int y) const { return table[k * 256 + in(k, x, y)]; }
-};
-
-__device__ float erased(const Call& call, float v, int k, int x, int y) {
-  const Region r = region(call);
-  return contains(r, x, y) ? value_in(r, k, x, y) : v;
-}
-
-// What a mix at `position` reads of its partner, which need not mix itself.
-__device__ float before_mix(const Mixer& f, int position, int k, int x, int y) {
-  float v = f.value(k, x, y);
-  for (int i = 0; i < f.count && f.calls[i].position < position; i++) v = erased(f.calls[i], v, k, x, y);
-  return v;
-}
-
-__device__ float mixed(u8* workspace, const Finish* finishes, int row, const Mixer& f, int k, int x, int y) {
-  float v = f.value(k, x, y);
-  for (int i = 0; i < f.count; i++) {
-    const Call& call = f.calls[i];
-    if (!is_mix(call)) {
-      v = erased(call, v, k, x, y);
-      continue;
-    }
-    for (int j = 0; j < MAX_PATCHES; j++) {
-      const Patch p = patch(call, j, batch_in(workspace).out_h, batch_in(workspace).out_w);
-      if (!contains(p, x, y)) continue;
-      const int source = p.source < 0 ? row : p.source;
-      const float other =
-          before_mix(Mixer(workspace, source, finishes[source]), call.position, k, x + p.dx, y + p.dy);
-      v = p.blends ? blended(p, v, other) : other;
-      break;
-    }
-  }
-  return v;
 }
 
 }}  // namespace

@@ -2,6 +2,10 @@
 #pragma once
 #include "step.h"
 
+// Kernels all have the same four arguments.
+#define AE_KERNEL(name) \
+  extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, 2) name(u8* workspace, void* out, int first, int count)
+
 namespace ae { namespace AE_ISA {
 
 __device__ const Batch& batch_in(const u8* workspace) { return *(const Batch*)workspace; }
@@ -49,22 +53,30 @@ __device__ Point read_by(const Map& m, int x, int y) {
 
 __device__ bool is_inside(const Map& m, Point p) { return (u32)p.x < (u32)m.in_w && (u32)p.y < (u32)m.in_h; }
 
-// An image read through a map and a table, if there are any.
-struct Reader {
+// No index into the array: that would take a map out of the registers.
+__device__ u8 outside_of(const Map& m, int k) { return (u8)(k == 0 ? m.outside[0] : k == 1 ? m.outside[1] : m.outside[2]); }
+
+// An image read through a map and a table, if there are any. At counts its bytes.
+template <class At>
+struct ReaderOf {
   const u8* data;
-  i64 stride_c, stride_y, stride_x;
+  At stride_c, stride_y, stride_x;
+  bool mapped;
   const Map* map;
   const u8 *table, *outside;
 
-  __device__ Reader(u8* workspace, const View& v, int row, int pending)
-      : data(address_of(workspace, v)), stride_c(v.stride_c), stride_y(v.stride_y), stride_x(v.stride_x),
-        map(map_of(workspace, v)), table(pending & PENDING_BYTES ? pending_of(workspace, row) : nullptr),
-        outside(pending & PENDING_OUTSIDE ? pending_of(workspace, row) + OUTSIDE_AT : nullptr) {}
+  __device__ ReaderOf(const u8* data, const View& v, bool mapped, const Map* map, const u8* pending, int which)
+      : data(data), stride_c((At)v.stride_c), stride_y((At)v.stride_y), stride_x((At)v.stride_x), mapped(mapped), map(map),
+        table(which & PENDING_BYTES ? pending : nullptr),
+        outside(which & PENDING_OUTSIDE ? pending + OUTSIDE_AT : nullptr) {}
+
+  __device__ ReaderOf(u8* workspace, const View& v, int row, int which)
+      : ReaderOf(address_of(workspace, v), v, v.map != 0, map_of(workspace, v), pending_of(workspace, row), which) {}
 
   __device__ u8 operator()(int k, int x, int y) const {
-    if (map) {
+    if (mapped) {
       const Point at = read_by(*map, x, y);
-      if (!is_inside(*map, at)) return outside ? outside[k] : (u8)map->outside[k];
+      if (!is_inside(*map, at)) return outside ? outside[k] : outside_of(*map, k);
       x = at.x;
       y = at.y;
     }
@@ -72,13 +84,15 @@ struct Reader {
     return table ? table[k * 256 + v] : v;
   }
 };
+typedef ReaderOf<i64> Reader;
 
 struct Writer {
   u8* data;
   i64 plane;
   int w;
 
-  __device__ Writer(u8* workspace, const View& v) : data(address_of(workspace, v)), plane(v.stride_c), w(v.w) {}
+  __device__ Writer(u8* data, i64 plane, int w) : data(data), plane(plane), w(w) {}
+  __device__ Writer(u8* workspace, const View& v) : Writer(address_of(workspace, v), v.stride_c, v.w) {}
   __device__ u8& operator()(int k, int x, int y) const { return data[k * plane + (i64)y * w + x]; }
 };
 
@@ -95,6 +109,22 @@ __device__ void each_pixel(int block, int tile, int h, int w, Visit visit) {
 template <class Visit>
 __device__ void each_output(const Step& s, Visit visit) {
   each_pixel(blockIdx.x - s.first_block, BLOCK_PIXELS, s.out.h, s.out.w, visit);
+}
+
+template <class In>
+__device__ Window window_at(const In& in, int k, int x, int y, int h, int w) {
+  Window window = {{0, 0, 0, 0, in(k, x, y), 0, 0, 0, 0}, x > 0 && y > 0 && x < w - 1 && y < h - 1};
+  if (window.inside)
+    for (int i = 0; i < 9; i++) window.v[i] = in(k, x + i % 3 - 1, y + i / 3 - 1);
+  return window;
+}
+
+__device__ u8 gathered(const Reader& in, const Geometry& g, int k, int x, int y) {
+  if (g.type == GEOMETRY_PERSPECTIVE || (g.type == GEOMETRY_AFFINE && g.interpolation != NEAREST))
+    return interpolated(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in(k, px, py); });
+  const Point p = g.type == GEOMETRY_AFFINE ? affine_walked(g, x, y) : crop_point(g, x, y);
+  const bool inside = p.x >= 0 && p.x < g.in_w && p.y >= 0 && p.y < g.in_h;
+  return inside ? in(k, p.x, p.y) : (u8)g.fill[k];
 }
 
 }}  // namespace

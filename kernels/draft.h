@@ -1,8 +1,5 @@
-// A row while it is drawn, and the distributions that samplers draw from. Host only; everything in double.
+// A row while it is drawn, and the distributions that samplers draw from; everything in double.
 #pragma once
-#include <stdlib.h>
-#include <string.h>
-
 #include "geometry_ops.h"
 #include "philox.h"
 

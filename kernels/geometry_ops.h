@@ -1,4 +1,4 @@
-// Geometry ops: from a call's arguments to its coordinate map, in the doubles of Pillow and torchvision. Host only.
+// Geometry ops: from a call's arguments to its coordinate map, in the doubles of Pillow and torchvision.
 #pragma once
 #include "geometry.h"
 

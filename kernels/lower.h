@@ -5,77 +5,21 @@
 #include <string.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
-#include "dispatch.h"
-#include "step.h"
+#include "launch.h"
 #include "view.h"
 
 namespace ae { namespace AE_ISA {
 
-struct Launch {
-  int kernel, first, count, blocks;
-};
-
-struct Lowered {
-  std::vector<u8> head;          // the workspace's first bytes, to be copied there
-  std::vector<Launch> launches;  // in order
-  i64 zeros, zeros_end;          // these bytes must be 0 before the first launch
-  i64 size;                      // of the workspace
-};
-
-struct LowerJob {
-  const View* sources;
-  const Call* calls;  // [batch][slots]
-  int batch, slots, channels, finish_position;
-  bool pillow13;
-  const float* table;  // [channels][256]
-  int dtype, out_h, out_w;
-  i64 stride_n, stride_c, stride_y, stride_x;
-};
-
-// The kernel that a call needs first, or -1 for an empty slot.
-inline int kernel_of(const Call& call) {
-  switch (call.op) {
-#define AE_CASE(name) case OP_##name:
-    AE_CHANNEL_OPS(AE_CASE) return KERNEL_tables;
-    AE_LUMA_OPS(AE_CASE)
-    AE_RANGE_OPS(AE_CASE)
-    AE_HISTOGRAM_OPS(AE_CASE) return KERNEL_statistics;
-    AE_PIXEL_OPS(AE_CASE) return KERNEL_pixels;
-    AE_WINDOW_OPS(AE_CASE) return KERNEL_stencils;
-    AE_CONVOLUTION_OPS(AE_CASE) return KERNEL_convolutions;
-    AE_CHAIN_OPS(AE_CASE) return KERNEL_chains;
-    AE_RECTANGLE_OPS(AE_CASE) return KERNEL_regions;
-    AE_MAP_OPS(AE_CASE) return KERNEL_gathers;
-    AE_PATCH_OPS(AE_CASE) return KERNEL_finish_mixed;
-#undef AE_CASE
-  }
-  return -1;
-}
-
-inline bool reads_luma(const Call& call) {
-#define AE_CASE(name) || call.op == OP_##name
-  return false AE_LUMA_OPS(AE_CASE);
-#undef AE_CASE
-}
-
-inline i64 padded(i64 bytes) { return (bytes + 63) & ~(i64)63; }
-
-inline int cover(i64 n, int each) { return (int)((n + each - 1) / each); }
-
-inline int blocks_of(const Step& s) {
-  switch (s.kernel) {
-    case KERNEL_taps: return cover(s.taps.out, BLOCK_THREADS);
-    case KERNEL_statistics: return cover((i64)s.in.h * s.in.w, STATISTICS_PIXELS);
-    case KERNEL_tables: return 1;
-  }
-  return cover((i64)s.out.h * s.out.w, BLOCK_PIXELS);
-}
-
 class Lowering {
  public:
-  explicit Lowering(const LowerJob& job) : job_(job) {}
+  explicit Lowering(const LowerJob& job) : job_(job) {
+    steps_.reserve(4 * (size_t)job.batch);
+    calls_.reserve(4 * (size_t)job.batch);
+    finishes_.reserve(job.batch);
+  }
 
   Lowered run() {
     for (row_ = 0; row_ < job_.batch; row_++) lower_row(job_.calls + (size_t)row_ * job_.slots);
@@ -89,6 +33,7 @@ class Lowering {
   const LowerJob& job_;
   std::vector<Step> steps_;
   std::vector<Finish> finishes_;
+  std::vector<int> ordered_;                 // the steps' places, as they are launched
   std::vector<int> finish_kernels_, order_;  // of each row; the rows in the order of those
   std::vector<Call> calls_;
   std::vector<int> host_taps_;
@@ -98,7 +43,8 @@ class Lowering {
 
   // of the row being lowered
   int row_ = 0, wave_ = 0, open_table_ = -1, last_table_ = -1;
-  View image_ = {};
+  Seen image_ = {};
+  int kept_map_ = 0;  // as View::map has it, where the image's map is kept already
   int pending_ = 0;
   View origin_ = {};     // of its chain
   View sum_ = {};
@@ -106,7 +52,8 @@ class Lowering {
 
   void lower_row(const Call* calls) {
     const size_t first_step = steps_.size();
-    image_ = job_.sources[row_];
+    image_ = {job_.sources[row_], {}, false};
+    kept_map_ = 0;
     wave_ = 1;  // 0 makes the taps
     open_table_ = -1;
     pending_ = 0;
@@ -118,7 +65,7 @@ class Lowering {
       place(steps_[i].out);
       place(steps_[i].sum);
     }
-    place(image_);
+    place(image_.view);
     for (const i64 bytes : buffers_) scratch_ += bytes;
     add_finish(calls);
   }
@@ -134,11 +81,11 @@ class Lowering {
     if (kernel == KERNEL_finish_mixed || kernel < 0) return;
     if (kernel == KERNEL_tables) return add_table(call);
     if (kernel == KERNEL_statistics) return add_statistics(call);
-    if (kernel == KERNEL_gathers) return add_geometry(geometry_of(call, image_.h, image_.w));
+    if (kernel == KERNEL_gathers) return add_geometry(geometry_of(call, image_.view.h, image_.view.w));
     if (kernel == KERNEL_chains) return add_chain(call);
     if (kernel == KERNEL_convolutions) return add_convolution(convolution(call));
     if (kernel == KERNEL_pixels && job_.channels == 1) return;  // one channel is left as it is
-    Step& s = add_write(kernel, image_.h, image_.w);
+    Step& s = add_write(kernel, image_.view.h, image_.view.w);
     s.call = keep(call);
     s.calls = 1;
   }
@@ -153,7 +100,7 @@ class Lowering {
     s.kernel = kernel;
     s.wave = wave_;
     s.row = row_;
-    s.in = image_;
+    s.in = visible();
     s.pending = pending_;
     s.histograms = -1;
     steps_.push_back(s);
@@ -169,14 +116,14 @@ class Lowering {
       wave_++;
     }
     Step& s = steps_[open_table_];
-    if (image_.map && !(pending_ & PENDING_OUTSIDE)) {
-      s.in.map = image_.map;
+    if (image_.mapped && !(pending_ & PENDING_OUTSIDE)) {
+      s.in.map = visible().map;
       s.outside_from = s.calls;
       s.pending &= PENDING_BYTES;  // begins with this map's fill
     }
     s.calls++;
-    if (!image_.map) s.outside_from = s.calls;
-    pending_ = PENDING_BYTES | (image_.map ? PENDING_OUTSIDE : 0);
+    if (!image_.mapped) s.outside_from = s.calls;
+    pending_ = PENDING_BYTES | (image_.mapped ? PENDING_OUTSIDE : 0);
   }
 
   void add_statistics(const Call& call) {
@@ -193,7 +140,7 @@ class Lowering {
   // A step that reads the image through its pending table and writes h x w planes, which become the image.
   Step& add_write(int kernel, int h, int w) {
     Step& s = add(kernel);
-    s.out = planes(h, w, image_.buffer == 1 ? 2 : 1, 1);
+    s.out = planes(h, w, image_.view.buffer == 1 ? 2 : 1, 1);
     show(s.out);
     return s;
   }
@@ -206,25 +153,32 @@ class Lowering {
 
   // The row's image is what a step of this wave has written.
   void show(const View& written) {
-    image_ = written;
+    image_ = {written, {}, false};
     pending_ = 0;
     open_table_ = -1;
     wave_++;
   }
 
-  int keep(const Map& map) {
-    maps_.push_back(map);
-    return (int)maps_.size();
+  // The image as a step has it.
+  View visible() {
+    if (image_.mapped && !kept_map_) {
+      maps_.push_back(image_.map);
+      kept_map_ = (int)maps_.size();
+    }
+    View v = image_.view;
+    v.map = image_.mapped ? kept_map_ : 0;
+    return v;
   }
 
   // Writes what the image's map gives: for what reads each pixel many times, and for a second map.
   void apply_map() {
-    if (image_.map) add_write(KERNEL_gathers, image_.h, image_.w).geometry = same_size(GEOMETRY_CROP, image_.h, image_.w);
+    const int h = image_.view.h, w = image_.view.w;
+    if (image_.mapped) add_write(KERNEL_gathers, h, w).geometry = same_size(GEOMETRY_CROP, h, w);
   }
 
   void add_convolution(const Convolution& c) {
     apply_map();
-    Step& s = add_write(KERNEL_convolutions, image_.h, image_.w);
+    Step& s = add_write(KERNEL_convolutions, image_.view.h, image_.view.w);
     s.taps = {(i64)host_taps_.size(), NEAREST, c.w, c.h, 0};
     for (int i = 0; i < c.w; i++) host_taps_.push_back((int)bits_of(c.x[i]));
     for (int i = 0; i < c.h; i++) host_taps_.push_back((int)bits_of(c.y[i]));
@@ -233,10 +187,10 @@ class Lowering {
   void add_chain(const Call& call) {
     const int at = (int)call.args[1], kept = keep(call);
     if (at == CHAIN_BEGIN) {
-      origin_ = planes(image_.h, image_.w, 3, 1);
-      sum_ = planes(image_.h, image_.w, 4, sizeof(float));
+      origin_ = planes(image_.view.h, image_.view.w, 3, 1);
+      sum_ = planes(image_.view.h, image_.view.w, 4, sizeof(float));
     }
-    Step& s = at == CHAIN_END ? add_write(KERNEL_chains, image_.h, image_.w) : add(KERNEL_chains);
+    Step& s = at == CHAIN_END ? add_write(KERNEL_chains, image_.view.h, image_.view.w) : add(KERNEL_chains);
     s.call = kept;
     s.sum = sum_;
     if (at == CHAIN_END) return;
@@ -245,50 +199,20 @@ class Lowering {
   }
 
   void add_geometry(const Geometry& g) {
-    const bool inside = g.top >= 0 && g.left >= 0 && g.top + g.box_h <= g.in_h && g.left + g.box_w <= g.in_w;
-    if (g.type == GEOMETRY_COPY) return;
-    if (g.type == GEOMETRY_RESAMPLE) return add_resample(g);
-    if (g.type == GEOMETRY_ORIENT) return orient(g);
-    if (g.type == GEOMETRY_CROP && inside) return take_rectangle(g);
-    apply_map();
-    Map map;
-    if (!is_map_in_16_16(g, map)) {
-      add_write(KERNEL_gathers, g.out_h, g.out_w).geometry = g;
-      return;
+    const bool was_mapped = image_.mapped;
+    bool taken = absorb(image_, g);
+    if (!taken && was_mapped) {
+      apply_map();
+      taken = absorb(image_, g);
     }
-    image_.map = keep(map);
-    image_.h = g.out_h;
-    image_.w = g.out_w;
-  }
-
-  void orient(const Geometry& g) {
-    if (!image_.map) {
-      image_ = oriented_view(image_, g);
-      return;
-    }
-    image_.map = keep(oriented_map(maps_[image_.map - 1], g, image_.h, image_.w));
-    image_.h = g.out_h;
-    image_.w = g.out_w;
-  }
-
-  void take_rectangle(const Geometry& g) {
-    if (!image_.map) {
-      image_ = rectangle_view(image_, g);
-      return;
-    }
-    const Map map = shifted(maps_[image_.map - 1], g.top, g.left);
-    image_.h = g.box_h;
-    image_.w = g.box_w;
-    image_.map = keep(map);
-    if (!reads_inside(map, image_.h, image_.w)) return;
-    image_ = shifted(image_, map.f[5] >> 16, map.f[2] >> 16);  // a crop of the image that was padded
-    image_.map = 0;
-    pending_ &= PENDING_BYTES;  // there is no outside any more
+    if (g.type == GEOMETRY_RESAMPLE) add_resample(g);
+    else if (!taken) add_write(KERNEL_gathers, g.out_h, g.out_w).geometry = g;
+    else kept_map_ = 0;
+    if (was_mapped && !image_.mapped) pending_ &= PENDING_BYTES;  // there is no outside any more
   }
 
   void add_resample(const Geometry& g) {
-    apply_map();
-    image_ = rectangle_view(image_, g);
+    image_.view = rectangle_view(image_.view, g);
     const bool rows_first = vertical_first(g, job_.pillow13);
     for (const bool along_x : {!rows_first, rows_first}) {
       const int in = along_x ? g.box_w : g.box_h, out = along_x ? g.out_w : g.out_h;
@@ -298,7 +222,7 @@ class Lowering {
 
   void add_resample_pass(int interpolation, int in, int out, bool along_x) {
     const Taps taps = add_taps(interpolation, in, out);
-    Step& s = along_x ? add_write(KERNEL_resample, image_.h, out) : add_write(KERNEL_resample, out, image_.w);
+    Step& s = along_x ? add_write(KERNEL_resample, image_.view.h, out) : add_write(KERNEL_resample, out, image_.view.w);
     s.along_x = along_x;
     s.taps = taps;
   }
@@ -321,44 +245,41 @@ class Lowering {
   }
 
   void add_finish(const Call* calls) {
-    Finish f = {image_, pending_, (int)calls_.size(), 0, (int)regions_.size(), 0};
+    Finish f = {visible(), pending_, (int)regions_.size(), 0, -1};
     if (pending_) steps_[last_table_].last = 1;
-    bool mixed = false;
     for (int i = 0; i < job_.slots; i++) {
       const int kernel = kernel_of(calls[i]);
-      const bool is_region = kernel == KERNEL_regions && calls[i].position > job_.finish_position;
-      const bool mix = kernel == KERNEL_finish_mixed && !mixed;
-      if (!is_region && !mix) continue;
-      mixed |= mix;
-      keep(calls[i]);
-      f.calls++;
-      if (is_region) regions_.push_back(region(calls[i]));
-      f.regions += is_region;
+      if (kernel == KERNEL_finish_mixed && f.mix < 0) f.mix = keep(calls[i]);
+      if (kernel != KERNEL_regions || calls[i].position <= job_.finish_position) continue;
+      regions_.push_back(region(calls[i]));
+      regions_.back().position = calls[i].position;
+      f.regions++;
     }
     finishes_.push_back(f);
-    finish_kernels_.push_back(mixed ? KERNEL_finish_mixed : image_.map ? KERNEL_finish_mapped : KERNEL_finish);
+    finish_kernels_.push_back(f.mix >= 0 ? KERNEL_finish_mixed : image_.mapped ? KERNEL_finish_mapped : KERNEL_finish);
   }
 
+  // By wave, then kernel, then row; steps are large, so that only their places are sorted.
   void order_steps(std::vector<Launch>& launches) {
-    std::stable_sort(steps_.begin(), steps_.end(), [](const Step& a, const Step& b) {
-      return a.wave != b.wave ? a.wave < b.wave : a.kernel < b.kernel;
-    });
-    for (size_t i = 0; i < steps_.size(); i++) {
-      Step& s = steps_[i];
+    std::vector<std::pair<int, int>> places(steps_.size());
+    for (size_t i = 0; i < steps_.size(); i++) places[i] = {steps_[i].wave * KERNELS + steps_[i].kernel, (int)i};
+    std::sort(places.begin(), places.end());
+    ordered_.reserve(places.size());
+    for (size_t i = 0; i < places.size(); i++) {
+      Step& s = steps_[places[i].second];
       if (!made_on_host(s.taps.interpolation)) s.taps.at += (i64)host_taps_.size();
-      const bool starts = i == 0 || steps_[i - 1].wave != s.wave || steps_[i - 1].kernel != s.kernel;
-      if (starts) launches.push_back({s.kernel, (int)i, 0, 0});
+      if (i == 0 || places[i - 1].first != places[i].first) launches.push_back({s.kernel, (int)i, 0, 0});
       s.first_block = launches.back().blocks;
       launches.back().blocks += blocks_of(s);
       launches.back().count++;
+      ordered_.push_back(places[i].second);
     }
     for (const int kernel : {KERNEL_finish, KERNEL_finish_mapped, KERNEL_finish_mixed}) {
       const int first = (int)order_.size();
       for (int row = 0; row < job_.batch; row++)
         if (finish_kernels_[row] == kernel) order_.push_back(row);
       const int count = (int)order_.size() - first;
-      const i64 pixels = (i64)job_.out_h * job_.out_w, groups = (i64)job_.out_h * cover(job_.out_w, FOUR);
-      const int tiles = kernel == KERNEL_finish_mixed ? cover(pixels, BLOCK_PIXELS) : cover(groups, FINISH_GROUPS);
+      const int tiles = cover((i64)job_.out_h * cover(job_.out_w, FOUR), FINISH_GROUPS);
       if (count) launches.push_back({kernel, first, count, count * tiles});
     }
   }
@@ -379,6 +300,13 @@ class Lowering {
     return at;
   }
 
+  i64 append_steps(std::vector<u8>& head) const {
+    const i64 at = append(head, (const Step*)nullptr, 0);
+    head.resize(padded(at + ordered_.size() * sizeof(Step)));
+    for (size_t i = 0; i < ordered_.size(); i++) memcpy(head.data() + at + i * sizeof(Step), &steps_[ordered_[i]], sizeof(Step));
+    return at;
+  }
+
   void lay_out(Lowered& result) {
     Batch batch = {};
     batch.channels = job_.channels;
@@ -391,7 +319,7 @@ class Lowering {
     batch.stride_x = job_.stride_x;
     std::vector<u8>& head = result.head;
     append(head, &batch, 1);
-    batch.steps = append(head, steps_.data(), steps_.size());
+    batch.steps = append_steps(head);
     batch.finishes = append(head, finishes_.data(), finishes_.size());
     batch.order = append(head, order_.data(), order_.size());
     batch.calls = append(head, calls_.data(), calls_.size());

@@ -91,6 +91,7 @@ struct Region {
   float value[3];
   bool noise;  // normal draws of `key` in place of the value
   u32 key[2];
+  int position;  // of its call, where a mix's may lie before or behind it
 };
 
 // Part of a mix: inside the rectangle stands `source` at (x + dx, y + dy), blended with own if `blends`.

@@ -5,9 +5,11 @@
 
 #ifdef __CUDACC__
 #define AE_FN __host__ __device__ __forceinline__
+#define AE_NOT_UNROLLED _Pragma("unroll 1")
 #else
 #include <math.h>
 #define AE_FN inline __attribute__((always_inline))
+#define AE_NOT_UNROLLED
 #endif
 
 #ifndef AE_ISA

@@ -1,5 +1,6 @@
 // Region ops, and the normal noise that one of them writes.
 #pragma once
+#include "elementary.h"
 #include "op.h"
 #include "philox.h"
 
@@ -15,19 +16,6 @@ AE_FN Region erase_noise(const double* a) {
 
 AE_FN bool contains(const Region& r, int x, int y) {
   return x >= r.left && x < r.left + r.width && y >= r.top && y < r.top + r.height;
-}
-
-// ln(v) for normal v > 0 from basic arithmetic, so that every device gives the same bits; good to 1e-13.
-AE_FN double natural_log(double v) {
-  union { double d; u64 u; } bits;
-  bits.d = v;
-  int exponent = (int)(bits.u >> 52) - 1022;
-  bits.u = (bits.u & 0x000fffffffffffffull) | 0x3fe0000000000000ull;  // in [0.5, 1)
-  if (bits.d < 0.70710678118654752) { bits.d *= 2.0; exponent--; }
-  const double s = (bits.d - 1.0) / (bits.d + 1.0), t = s * s;
-  double series = 0.0;
-  for (int odd = 17; odd >= 1; odd -= 2) series = series * t + 1.0 / odd;
-  return 2.0 * s * series + exponent * 0.69314718055994531;
 }
 
 // The inverse of the normal distribution for 2^-33 <= p <= 1 - 2^-33: AS 241's PPND7 (Wichura 1988), about 7 digits.
@@ -49,9 +37,16 @@ AE_FN float normal_noise(const u32* key, int x, int y, int channel) {
   return (float)normal_quantile(((double)draw(s) + 0.5) / 4294967296.0);
 }
 
+// Whether there are regions, and noise, in kernels that have only a pipeline's ops.
+#define AE_ANY(name) || true
+#define AE_NOISE(name) || OP_##name == OP_erase_noise
+constexpr bool HAS_REGIONS = false AE_RECTANGLE_OPS(AE_ANY), HAS_NOISE = false AE_RECTANGLE_OPS(AE_NOISE);
+#undef AE_ANY
+#undef AE_NOISE
+
 // What stands at (x, y) of a channel inside the rectangle.
 AE_FN float value_in(const Region& r, int channel, int x, int y) {
-  return r.noise ? normal_noise(r.key, x, y, channel) : r.value[channel];
+  return HAS_NOISE && r.noise ? normal_noise(r.key, x, y, channel) : r.value[channel];
 }
 
 }}  // namespace

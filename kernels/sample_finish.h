@@ -13,7 +13,7 @@ inline void sample_erase(const double* v, Stream& s, Draft& d) {
   if (!passes(s, v[0])) return;
   for (int attempt = 0; attempt < 10; attempt++) {
     const double area = (double)d.h * d.w * uniform(s, v[1], v[2]);
-    const double drawn = uniform(s, v[3], v[4]), ratio = v[5] != 0.0 ? drawn : exp(drawn);
+    const double drawn = uniform(s, v[3], v[4]), ratio = v[5] != 0.0 ? drawn : exponential(drawn);
     const double h = round_even(sqrt(area * ratio)), w = round_even(sqrt(area / ratio));
     if (!(h < d.h && w < d.w)) continue;
     const int fill = (int)v[6];

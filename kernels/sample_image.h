@@ -1,7 +1,9 @@
 // Samplers of the transforms that stand on the image.
 #pragma once
+#ifndef __CUDACC__
 #include <stdexcept>
 #include <string>
+#endif
 
 #include "draft.h"
 
@@ -109,11 +111,13 @@ inline void sample_random_crop(const double* v, Stream& s, Draft& d) {
     pad[side + 2] += lacking;
   }
   const int full_h = padded(1, d.h), full_w = padded(0, d.w);
+#ifndef __CUDACC__  // a device draws only for sizes that the host has drawn for
   if (full_h < h || full_w < w)
     throw std::invalid_argument("transform " + std::to_string(d.position) + ", RandomCrop: cuts " + std::to_string(h) +
                                 "x" + std::to_string(w) + " out of a " + std::to_string(full_h) + "x" +
                                 std::to_string(full_w) + " image (sample " + std::to_string(d.id) +
                                 "); add padding or pad_if_needed=True");
+#endif
   if (pad[0] + pad[1] + pad[2] + pad[3] > 0) {
     Call& call = d.add(OP_pad);
     for (int i = 0; i < 4; i++) call.args[i] = pad[i];

@@ -6,10 +6,12 @@
 namespace ae { namespace AE_ISA {
 
 // An op at a level, ENTRY doubles. Level i of n gives a value by the rule, between `from` and `to`; behind it stand the
-// op's arguments, of which one becomes base +- value * scale.
+// op's arguments, of which one becomes base +- value * scale. ENTRY_GEOMETRY is 0, or where the geometries of all
+// levels and signs were made beforehand (small_host.h), which is the first of them, from 1 on.
 enum : int { ENTRY_OP, ENTRY_P, ENTRY_SIGNED, ENTRY_ARG, ENTRY_BASE, ENTRY_SCALE, ENTRY_RULE, ENTRY_FROM, ENTRY_TO,
              ENTRY_SIDE, ENTRY_FORM, ENTRY_DRAW, ENTRY_LEVEL, ENTRY_SPREAD, ENTRY_MAX, ENTRY_LEVELS, ENTRY_MIXED,
-             ENTRY_ARGS, ENTRY = ENTRY_ARGS + AE_MAX_ARGS };
+             ENTRY_GEOMETRY, ENTRY_ARGS, ENTRY = ENTRY_ARGS + AE_MAX_ARGS };
+enum : int { GEOMETRY_ARG = AE_MAX_ARGS - 1 };  // an argument that no map has; then it tells which geometry
 enum LevelRule : int { RULE_LINSPACE, RULE_STEPS, RULE_LINEAR };         // torch.linspace; whole steps; plain
 enum LevelSide : int { SIDE_NONE, SIDE_WIDTH, SIDE_HEIGHT };             // `from` and `to` are fractions of it
 // as it is; truncated; degrees(atan(value)); for two arguments; the side of a square at a drawn place
@@ -69,24 +71,32 @@ inline double sign_if(bool has_sign, Stream& s) {
   return 1 - 2 * negative;
 }
 
+inline void set_arguments(const double* e, Call& call) {
+  for (int i = 0; i < AE_MAX_ARGS; i++) call.args[i] = e[ENTRY_ARGS + i];
+}
+
+inline void set_level(const double* e, double value, Call& call) {
+  const int form = (int)e[ENTRY_FORM], arg = (int)e[ENTRY_ARG];
+  if (form == FORM_SHEAR) value = atan(value) * (180.0 / 3.14159265358979323846);
+  if (form == FORM_WHOLE) value = trunc(value);
+  call.args[arg] = e[ENTRY_BASE] + value * e[ENTRY_SCALE];
+  if (form == FORM_TWICE) call.args[arg + 1] = call.args[arg];
+}
+
 inline void sample_entry(const double* e, Stream& s, Draft& d) {
   if (!passes(s, e[ENTRY_P]) || e[ENTRY_OP] < 0) return;
   Call& call = d.add((int)e[ENTRY_OP]);
-  for (int i = 0; i < AE_MAX_ARGS; i++) call.args[i] = e[ENTRY_ARGS + i];
+  set_arguments(e, call);
   if (e[ENTRY_MIXED] >= 0) call.args[(int)e[ENTRY_MIXED]] = BILINEAR + below(s, 2);  // or bicubic
   if (e[ENTRY_ARG] < 0) return;
-  double value = level_value(e, draw_level(e, s), d);
-  value *= sign_if(e[ENTRY_SIGNED] != 0.0, s);
-  const int form = (int)e[ENTRY_FORM];
-  if (form == FORM_SHEAR) value = atan(value) * (180.0 / 3.14159265358979323846);
-  if (form == FORM_WHOLE) value = trunc(value);
-  if (form == FORM_SQUARE) {
-    if (!place_square(value, s, d, call.args)) d.take_back();
+  const double level = draw_level(e, s), sign = sign_if(e[ENTRY_SIGNED] != 0.0, s);
+  if (e[ENTRY_GEOMETRY] > 0) {
+    call.args[GEOMETRY_ARG] = e[ENTRY_GEOMETRY] + 2.0 * level + (sign < 0.0);
     return;
   }
-  const int arg = (int)e[ENTRY_ARG];
-  call.args[arg] = e[ENTRY_BASE] + value * e[ENTRY_SCALE];
-  if (form == FORM_TWICE) call.args[arg + 1] = call.args[arg];
+  const double value = level_value(e, level, d) * sign;
+  if ((int)e[ENTRY_FORM] != FORM_SQUARE) set_level(e, value, call);
+  else if (!place_square(value, s, d, call.args)) d.take_back();
 }
 
 // sub-policies, ops a sub-policy, entry * both: one sub-policy, its ops in order

@@ -1,10 +1,15 @@
-// Samplers: each draws one transform's calls for one sample from its own counter stream. Host only; every draw is in
-// double and in a fixed order, and tests/sampling_twin.py draws the same in Python.
+// Samplers: each draws one transform's calls for one sample from its own counter stream. Every draw is in double and in a
+// fixed order, on every device the same, and tests/sampling_twin.py draws the same in Python.
 //
 // A pipeline's spec is a row of doubles: for each transform (sampler, position, slots, per group, n, value * n). The
 // values' meaning stands at the sampler that reads them; augengine/transforms/ and policies/ write them. `per group`:
 // drawn from the counters of the group of consecutive samples, so that they all get the same.
 #pragma once
+#ifndef __CUDACC__
+#include <stdlib.h>
+#include <string.h>
+#endif
+
 #include "sample_finish.h"
 #include "sample_image.h"
 #include "sample_policy.h"
@@ -54,11 +59,16 @@ inline void sample_order(const double* v, Stream& s, Draft& d) {
   }
 }
 
+// Kernels for one pipeline have only the samplers that it draws with.
+#ifndef AE_DRAWN_SAMPLERS
+#define AE_DRAWN_SAMPLERS AE_SAMPLERS
+#endif
+
 inline void sample_one(int sampler, const double* v, Stream& s, Draft& d) {
   switch (sampler) {
 #define AE_CASE(name) \
   case SAMPLER_##name: return sample_##name(v, s, d);
-    AE_SAMPLERS(AE_CASE)
+    AE_DRAWN_SAMPLERS(AE_CASE)
 #undef AE_CASE
   }
 }
@@ -77,22 +87,29 @@ struct Samples {
   Call* calls;
   int slots, size, group;
   const u64* ids;
-  const int* sizes;  // (h, w) * size
+  const int* sizes;  // (h, w) of each, `sizes_apart` ints from one to the next
+  int sizes_apart;
   u64 seed;
   u32 epoch;
 };
 
 // Rows are drawn a few at a time, transform by transform: the first blocks of their streams depend on nothing drawn
-// before, so that the machine computes them side by side.
+// before, so that the machine computes them side by side. A thread on a GPU draws one.
+#ifdef __CUDACC__
+enum : int { ROWS_AT_A_TIME = 1 };
+#else
 enum : int { ROWS_AT_A_TIME = 32 };
+#endif
 
 inline void sample_rows(const Samples& b, const double* spec, int n_transforms, int start, int count) {
   Draft drafts[ROWS_AT_A_TIME];
   Stream streams[ROWS_AT_A_TIME];
   Call* const calls = b.calls + (size_t)start * b.slots;
   memset((void*)calls, 0, sizeof(Call) * count * b.slots);
-  for (int i = 0; i < count; i++)
-    drafts[i] = {calls + (size_t)i * b.slots, b.ids[start + i], b.sizes[2 * (start + i)], b.sizes[2 * (start + i) + 1], 0};
+  for (int i = 0; i < count; i++) {
+    const int* const size = b.sizes + (size_t)b.sizes_apart * (start + i);
+    drafts[i] = {calls + (size_t)i * b.slots, b.ids[start + i], size[0], size[1], 0};
+  }
   for (int t = 0; t < n_transforms; t++, spec = behind_transform(spec)) {
     const int position = (int)spec[HEAD_POSITION], slots = (int)spec[HEAD_SLOTS];
     const bool per_group = spec[HEAD_PER_GROUP] != 0.0;

@@ -20,6 +20,7 @@ enum KernelCode : int {
 #define AE_CODE(name) KERNEL_##name,
   AE_KERNELS(AE_CODE)
 #undef AE_CODE
+  KERNELS
 };
 
 enum : int { BLOCK_THREADS = 256, BLOCK_PIXELS = 1024, STATISTICS_PIXELS = 4096 };
@@ -70,9 +71,9 @@ struct Step {
   Geometry geometry;     // gathers
 };
 
-struct Finish {  // of one row: its last bytes, the regions on finished values, and all calls on those where it mixes
+struct Finish {  // of one row: its last bytes, the regions on finished values, and which call mixes, or -1
   View image;
-  int pending, call, calls, region, regions;
+  int pending, region, regions, mix;
 };
 
 struct Batch {

@@ -1,11 +1,16 @@
 // Geometry that needs no pass on the device: views of the same bytes, and resampling taps that the host makes.
 #pragma once
-#include <utility>
-
 #include "geometry_ops.h"
 #include "step.h"
 
 namespace ae { namespace AE_ISA {
+
+template <class T>
+inline void exchange(T& a, T& b) {
+  const T kept = a;
+  a = b;
+  b = kept;
+}
 
 inline View shifted(View v, int top, int left) {
   v.data += top * v.stride_y + left * v.stride_x;
@@ -24,7 +29,7 @@ inline Map oriented_map(Map m, const Geometry& g, int h, int w) {
   for (int i = 0; i < 6; i += 3) {
     if (g.flip_x) m.f[i] = (int)(0u - (u32)m.f[i]);
     if (g.flip_y) m.f[i + 1] = (int)(0u - (u32)m.f[i + 1]);
-    if (g.transpose) std::swap(m.f[i], m.f[i + 1]);
+    if (g.transpose) exchange(m.f[i], m.f[i + 1]);
   }
   return m;
 }
@@ -52,7 +57,7 @@ inline bool is_map_in_16_16(const Geometry& g, Map& m) {
 inline View oriented_view(View v, const Geometry& g) {  // the order of `oriented`: mirrored, then transposed
   if (g.flip_x) { v = shifted(v, 0, v.w - 1); v.stride_x = -v.stride_x; }
   if (g.flip_y) { v = shifted(v, v.h - 1, 0); v.stride_y = -v.stride_y; }
-  if (g.transpose) { std::swap(v.stride_x, v.stride_y); std::swap(v.h, v.w); }
+  if (g.transpose) { exchange(v.stride_x, v.stride_y); exchange(v.h, v.w); }
   return v;
 }
 
@@ -61,6 +66,47 @@ inline View rectangle_view(const View& v, const Geometry& g) {
   box.h = g.box_h;
   box.w = g.box_w;
   return box;
+}
+
+// An image as what comes next sees it: a view, read through a map if it is `mapped`. View::map is not used here.
+struct Seen {
+  View view;
+  Map map;
+  bool mapped;
+};
+
+// Takes a geometry into the way an image is seen. False where pixels must be written: what the map gives, if there is
+// one, because a second one must wait for it; else the geometry's own.
+inline bool absorb(Seen& s, const Geometry& g) {
+  View& v = s.view;
+  if (g.type == GEOMETRY_COPY) return true;
+  if (g.type == GEOMETRY_RESAMPLE) return false;
+  if (g.type == GEOMETRY_ORIENT) {
+    if (s.mapped) s.map = oriented_map(s.map, g, v.h, v.w);
+    else v = oriented_view(v, g);
+    v.h = g.out_h;
+    v.w = g.out_w;
+    return true;
+  }
+  const bool inside = g.top >= 0 && g.left >= 0 && g.top + g.box_h <= g.in_h && g.left + g.box_w <= g.in_w;
+  if (g.type == GEOMETRY_CROP && inside) {
+    if (!s.mapped) {
+      v = rectangle_view(v, g);
+      return true;
+    }
+    s.map = shifted(s.map, g.top, g.left);
+    v.h = g.box_h;
+    v.w = g.box_w;
+    if (!reads_inside(s.map, v.h, v.w)) return true;
+    v = shifted(v, s.map.f[5] >> 16, s.map.f[2] >> 16);  // a crop of the image that was padded
+    s.mapped = false;
+    return true;
+  }
+  if (s.mapped || !is_map_in_16_16(g, s.map)) return false;
+  s.mapped = true;
+  v.h = g.out_h;
+  v.w = g.out_w;
+  return true;
 }
 
 // sin and cos are not the same on both machines, and nearest walks its axis one by one: those taps are the host's.

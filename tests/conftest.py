@@ -1,6 +1,8 @@
 """Fixtures of several files."""
 
 import pytest
+import torch
+from emulated import EmulatedGpu, RealGpu, build_emulation
 from photos import make_photo_folder
 
 from augengine.data import ImageFolder
@@ -12,3 +14,17 @@ def folder(tmp_path_factory):
     folder = ImageFolder(make_photo_folder(tmp_path_factory.mktemp("data") / "photos"))
     folder.samples = [(path, i) for i, (path, _) in enumerate(folder.samples)]
     return folder
+
+
+@pytest.fixture(scope="session")
+def emulate(tmp_path_factory):
+    return build_emulation(tmp_path_factory.mktemp("emulation"))
+
+
+@pytest.fixture(scope="session", params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
+def gpu(request):
+    if request.param == "emulated":
+        return EmulatedGpu(request.getfixturevalue("emulate"))
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device here")
+    return RealGpu()

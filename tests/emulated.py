@@ -13,24 +13,43 @@ from augengine.backends.nvrtc import EVERYTHING, kernel_folder
 from augengine.ops.header import registry_header
 
 HERE = Path(__file__).parent / "emulation"
-FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=off", "-Wall", "-Werror")
+FLAGS = ("-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-Wall", "-Werror")
+# A memset that the compiler makes of a loop would go unseen.
+WATCHED = ("-g", "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0", "-fno-tree-loop-distribute-patterns")
 FORWARD, REVERSE, RANDOM = range(3)
 TURNS = ((FORWARD, 0xA5), (REVERSE, 0x00), (RANDOM, 0x7F))  # order of the threads, what fresh memory holds
 CANARY, MARGIN = 0xC3, 64
 
 
-def build_emulation(folder, change=lambda text: text, variant=EVERYTHING):
-    """Compiles the kernels, their text changed, for the CPU into `folder` and loads them."""
+def build_emulation(folder, change=None, variant=EVERYTHING, checked=False):
+    """Compiles the kernels for the CPU into `folder`, the text of their files changed, and loads them.
+
+    With `checked`, every load and store is looked at by emulation/sanitizer.cpp.
+    """
+    write_kernels(folder, change)
     (folder / "registry.inc").write_text(registry_header(variant.ops))
-    (folder / "cuda.cu").write_text(change((kernel_folder() / "cuda.cu").read_text()))
-    library = folder / "emulation.so"
-    includes = [f"-I{path}" for path in (folder, HERE, kernel_folder())]
-    constants = [] if variant == EVERYTHING else [f"-DAE_CHANNELS={variant.channels}", f"-DAE_DTYPE={variant.dtype}"]
-    subprocess.run(["g++", *FLAGS, *constants, *includes, HERE / "emulation.cpp", "-o", library], check=True)
+    constants = [f"-D{name}={value}" for name, value in variant.constants().items()]
+    compiler = ["g++", *FLAGS, *constants, f"-I{folder}", f"-I{HERE}", *(["-DAE_CHECKED"] if checked else [])]
+    library, kernels = folder / "emulation.so", folder / "kernels.o"
+    watched = WATCHED if checked else ()
+    subprocess.run([*compiler, *watched, "-c", HERE / "kernels.cpp", "-o", kernels], check=True)
+    sources = [HERE / name for name in ("emulation.cpp", *(["sanitizer.cpp"] if checked else []))]
+    subprocess.run([*compiler, "-shared", "-Wl,-Bsymbolic", *sources, kernels, "-o", library], check=True)
     emulate = ctypes.CDLL(str(library)).emulate
     number, pointer = ctypes.c_int, ctypes.c_void_p
     emulate.argtypes = (ctypes.c_char_p, number, pointer, pointer, number, number, number, number)
     return emulate
+
+
+def write_kernels(folder, change):
+    """Copies the kernels' files; a change must change one of them."""
+    changed = change is None
+    for path in [*kernel_folder().glob("*.h"), *kernel_folder().glob("*.cu")]:
+        right = path.read_text()
+        text = right if change is None else change(right)
+        changed |= text != right
+        (folder / path.name).write_text(text)
+    assert changed, "the change is in no file of the kernels"
 
 
 class EmulatedDriver:
@@ -83,3 +102,10 @@ class RealGpu:
     def results(self, run, images):
         moved = images.cuda() if isinstance(images, torch.Tensor) else [i.cuda() for i in images]
         yield run(moved).cpu()
+
+
+def assert_equals_cpu(gpu, run, images):
+    want = run(images)
+    for got in gpu.results(run, images):
+        assert torch.equal(got, want)
+        assert got.stride() == want.stride()

@@ -11,7 +11,7 @@ from augengine.ops import max_width, op_coded
 from augengine.policies.levels import DRAWS, FORMS, RULES, SIDES
 
 Entry = namedtuple(
-    "Entry", "op p signed arg base scale rule start end side form draw level spread most levels mixed args"
+    "Entry", "op p signed arg base scale rule start end side form draw level spread most levels mixed geometry args"
 )
 
 

@@ -42,6 +42,7 @@ OWN = re.compile(
 LEFT_OUT = {
     "test_benchmarks.py": "times peers, among them DALI, whose threads' order cannot be seen",
     "test_train.py": "trains networks: minutes of torch's own code over a loader and pipelines that have other tests",
+    "test_cuda_checks.py": "has checks of its own in libtsan's place",
     "test_cuda.py::test_emulation_finds": "tests the emulated GPU, which the sanitizers don't watch",
     "test_cuda.py::test_every_kernel_compiles_without_spills": "asks a compiler about the GPU's code",
     "test_cuda.py::test_second_compile_comes_from_the_users_cache": "as the one before",

@@ -142,3 +142,29 @@ def test_native_functions_are_watched_and_given_back():
     whole, native = inside.seconds_a_call(run, 0.0)
     assert 0 < native < whole
     assert dict(vars(inside._native)) == before
+
+
+REHEARSAL = """
+import runpy, sys
+if sys.argv[1] == "bare":
+    sys.modules.update(dict.fromkeys(("pytest", "hypothesis", "torchvision", "kornia")))
+sys.argv = ["benchmarks/gpu.py", "--rehearse", *sys.argv[2:]]
+runpy.run_path("benchmarks/gpu.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("machine", ["bare", "with peers"])
+def test_gpu_benchmark_is_rehearsed(machine, tmp_path):
+    path = tmp_path / "figures.json"
+    options = ["--json", path, *([] if machine == "bare" else ["--skip-check", "--only", "plain,cifar"])]
+    done = subprocess.run(
+        [sys.executable, "-c", REHEARSAL, machine, *options], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(path.read_text())
+    errors = {row["engine"]: row["error"] for row in report["rows"]}
+    assert errors["augengine"] == ""
+    assert errors["torch.compile, graph"] == ""
+    if machine == "bare":
+        assert report["checks"]["different"] == []
+        assert errors["Kornia"] == "not installed: pip install kornia"

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 from cases import cases
-from emulated import FORWARD, EmulatedDriver, EmulatedGpu, RealGpu, build_emulation, driven_by
+from emulated import FORWARD, EmulatedDriver, EmulatedGpu, assert_equals_cpu, build_emulation, driven_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import gradient, noise
@@ -14,34 +14,13 @@ from recipes import MEAN, STD, byte_transforms, everything, mixes
 import augengine as ae
 from augengine import functional
 from augengine.backends import nvrtc
-from augengine.backends.nvrtc import KERNELS, MOST_REGISTERS, compile_kernels, compile_report, source, variant_of
+from augengine.backends.nvrtc import MOST_REGISTERS, compile_kernels, compile_report, source, variant_of
 from augengine.doctor import compiled_recipes, recipe_pipelines
 from augengine.ops import OPS
 
 SHAPES = ((1, 1), (3, 5), (2, 40), (33, 17), (64, 48))
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ARCHS = ("sm_80", "sm_90", "sm_100")
-
-
-@pytest.fixture(scope="session")
-def emulate(tmp_path_factory):
-    return build_emulation(tmp_path_factory.mktemp("emulation"))
-
-
-@pytest.fixture(scope="session", params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
-def gpu(request):
-    if request.param == "emulated":
-        return EmulatedGpu(request.getfixturevalue("emulate"))
-    if not torch.cuda.is_available():
-        pytest.skip("torch finds no CUDA device here")
-    return RealGpu()
-
-
-def assert_equals_cpu(gpu, run, images):
-    want = run(images)
-    for got in gpu.results(run, images):
-        assert torch.equal(got, want)
-        assert got.stride() == want.stride()
 
 
 @pytest.mark.parametrize("op", [op for op in OPS.values() if op.kind != "chain"], ids=lambda op: op.name)
@@ -65,6 +44,8 @@ def test_random_pipeline_equals_cpu(gpu, transforms, size, channels, seed, order
     pipe = ae.Pipeline(*transforms, dtype=torch.uint8, seed=seed, resize_order=order)
     images = torch.stack([noise(*size, channels), gradient(*size, channels)])
     assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=[seed, seed + 1]), images)
+    program = pipe.sample([seed, seed + 1], size=size)
+    assert_equals_cpu(gpu, lambda batch: pipe.run(batch, program), images)
 
 
 @settings(max_examples=40, deadline=None)
@@ -174,9 +155,9 @@ PASSES = {
 @pytest.mark.parametrize("name", PASSES)
 def test_launches_are_no_more_than_needed(emulate, name):
     transforms, expected = PASSES[name]
+    pipe, images = ae.Pipeline(*transforms), torch.stack([noise(30, 30, seed=i) for i in range(20)])
     with driven_by(EmulatedDriver(emulate, FORWARD)) as driver:
-        pipe = ae.Pipeline(*transforms)
-        pipe(torch.stack([noise(30, 30, seed=i) for i in range(20)]), sample_ids=range(20))
+        pipe.run(images, pipe.sample(range(20), size=(30, 30)))
     assert driver.kernels == expected
 
 
@@ -198,15 +179,11 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_emulation_finds(tmp_path, fault):
     right, wrong = FAULTS[fault]
-
-    def plant(text):
-        assert right in text
-        return text.replace(right, wrong)
-
     pipe = ae.Pipeline(ae.RandomEqualize(1.0), ae.RandomErasing(1.0), dtype=torch.uint8)
-    gpu = EmulatedGpu(build_emulation(tmp_path, plant))
+    gpu = EmulatedGpu(build_emulation(tmp_path, lambda text: text.replace(right, wrong)))
+    program = pipe.sample([1], size=(20, 20))
     with pytest.raises(AssertionError):
-        assert_equals_cpu(gpu, lambda batch: pipe(batch, sample_ids=[1]), noise(20, 20)[None])
+        assert_equals_cpu(gpu, lambda batch: pipe.run(batch, program), noise(20, 20)[None])
 
 
 @pytest.fixture(scope="session")
@@ -222,7 +199,7 @@ def reports():
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("recipe", compiled_recipes())
 def test_every_kernel_compiles_without_spills(reports, arch, recipe):
-    assert {r["kernel"] for r in reports[arch, recipe]} == set(KERNELS)
+    assert {r["kernel"] for r in reports[arch, recipe]} == set(compiled_recipes()[recipe].kernels)
     for report in reports[arch, recipe]:
         assert report["spill_bytes"] == 0, report
         assert 0 < report["registers"] <= MOST_REGISTERS, report
@@ -239,17 +216,20 @@ def test_kernels_for_a_pipeline_have_only_its_ops():
 @pytest.mark.parametrize("name", [name for name in compiled_recipes() if name != "everything"])
 def test_kernels_for_a_pipeline_equal_cpu(name, tmp_path):
     variant = compiled_recipes()[name]
-    pipe = recipe_pipelines()[name]
+    pipe = recipe_pipelines()[name.removesuffix(", small images")]
     emulate = build_emulation(tmp_path, variant=variant)
     images = torch.stack([noise(37, 41, seed=i) for i in range(8)])
-    want = pipe(images, sample_ids=range(8))
-    for got in EmulatedGpu(emulate).results(lambda batch: pipe(batch, sample_ids=range(8)), images):
+    program = pipe.sample(range(8), size=(37, 41))
+    by_device = variant.unit == "small.cu"
+    run = (lambda batch: pipe(batch, sample_ids=range(8))) if by_device else (lambda batch: pipe.run(batch, program))
+    want = run(images)
+    for got in EmulatedGpu(emulate).results(run, images):
         assert torch.equal(got, want)
 
 
 def test_refused_source_is_kept_and_named(monkeypatch, tmp_path):
     pytest.importorskip("cuda.core", reason="cuda-core is not installed")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(nvrtc, "source", lambda variant: "int f() { return missing; }")
     with pytest.raises(RuntimeError, match="missing") as refusal:  # NVRTC's own words

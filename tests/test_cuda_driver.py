@@ -1,5 +1,7 @@
 """What drives a GPU: its errors are sentences, its launches fit streams, threads and graphs. The GPU is a fake."""
 
+import ctypes
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from threading import Barrier, get_ident
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from augengine import _native
 from augengine.backends import cuda
 from augengine.backends.cuda import CudaDriver, kernels_of, upload
 from augengine.backends.nvrtc import KERNELS, Variant, compile_kernels
@@ -19,28 +22,33 @@ OUT = torch.zeros(2, 3, 4, 5)
 
 
 class FakeGpu:
-    """Notes what is asked of cuda-core and of torch.cuda: the compilations, contexts and launches; of arch `arch`."""
+    """Notes what is asked of cuda-core, of torch.cuda and of the driver: compilations, contexts and launches.
 
-    Stream = SimpleNamespace(from_handle=lambda handle: f"stream {handle}")
+    `fails` is what loading raises, `refuses` the error code that launching gives.
+    """
 
-    def __init__(self, arch="90"):
-        self.arch, self.capturing, self.fails = arch, False, None
+    name = "Fake"
+
+    def __init__(self):
+        self.arch, self.capturing, self.fails, self.refuses = "90", False, None, 0
         self.compiled, self.current, self.launched = [], [], []
 
     def Device(self, index):  # noqa: N802
-        return SimpleNamespace(arch=self.arch, set_current=lambda: self.current.append((get_ident(), index)))
+        current = self.current
+        return SimpleNamespace(arch=self.arch, name=self.name, set_current=lambda: current.append((get_ident(), index)))
 
-    def LaunchConfig(self, grid, block):  # noqa: N802
-        return grid, block
+    def launch(self, address, stream, queue, workspace, out):
+        self.launched.append((get_ident(), stream))
+        return self.refuses
 
-    def launch(self, stream, grid, kernel, *arguments):
+    def get_kernel(self, name):
         if self.fails is not None:
             raise self.fails
-        self.launched.append((get_ident(), stream, kernel))
+        return SimpleNamespace(handle=KERNELS.index(name))
 
     def compile(self, arch, variant):
         self.compiled.append((arch, variant))
-        return SimpleNamespace(get_kernel=lambda name: f"kernel {name}")
+        return self
 
 
 @pytest.fixture
@@ -48,15 +56,16 @@ def gpu(monkeypatch):
     fake = FakeGpu()
     monkeypatch.setattr(cuda, "cuda_core", lambda part="cuda.core": fake)
     monkeypatch.setattr(cuda, "compile_kernels", fake.compile)
+    monkeypatch.setattr(cuda, "launch_kernel", lambda: 0)
+    monkeypatch.setattr(_native, "launch", fake.launch)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=get_ident()))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: fake.capturing)
-    caches = (cuda.kernels_of, cuda._load, cuda.stream_of, cuda.grid_of)
-    for cached in caches:
+    for cached in (cuda.kernels_of, cuda._load):
         cached.cache_clear()
     yield fake
-    for cached in caches:
+    for cached in (cuda.kernels_of, cuda._load):
         cached.cache_clear()
 
 
@@ -95,15 +104,26 @@ SENTENCES = {
 }
 
 
-@pytest.mark.parametrize("name", SENTENCES)
-def test_failed_launch_says_what_to_do(gpu, name):
-    gpu.fails = reported(name)
+def sentence_about(gpu, name):
     kind = torch.OutOfMemoryError if name == "CUDA_ERROR_OUT_OF_MEMORY" else RuntimeError
     with pytest.raises(kind, match=SENTENCES[name]) as raised:
         launch()
-    assert raised.value.__cause__ is gpu.fails
     assert str(raised.value).startswith(f"batch (2, 3, 4, 5) torch.float32 on cpu: {name}")
     assert "\n" not in str(raised.value)
+    return raised.value
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_failed_loading_says_what_to_do(gpu, name):
+    gpu.fails = reported(name)
+    assert sentence_about(gpu, name).__cause__ is gpu.fails
+
+
+@pytest.mark.parametrize("name", [name for name in SENTENCES if name.startswith("CUDA")])
+def test_failed_launch_says_what_to_do(gpu, monkeypatch, name):
+    monkeypatch.setattr(cuda, "_error_name", lambda code: name)
+    gpu.refuses = 719
+    assert "error 719" in str(sentence_about(gpu, name).__cause__)
 
 
 def test_driver_without_a_function_is_called_old(gpu):
@@ -129,7 +149,9 @@ def test_gpu_that_nvrtc_does_not_know_is_named_with_a_way_out(gpu, monkeypatch, 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(cuda, "compile_kernels", compile_kernels)
     gpu.arch = arch
-    with pytest.raises(ValueError, match=f"got 'sm_{arch}'; NVRTC .* compiles for .*sm_90.*{way_out}.*images.cpu()"):
+    with pytest.raises(
+        RuntimeError, match=f"cuda:-1, Fake: .* got 'sm_{arch}'; NVRTC .* compiles for .*sm_90.*{way_out}.*images.cpu()"
+    ):
         launch()
 
 
@@ -159,7 +181,7 @@ def test_threads_that_start_at_once_compile_once(gpu, monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         threads = [*pool.map(run, range(4))]
     assert gpu.compiled == [("sm_90", SMALL)]
-    assert {(thread, stream) for thread, stream, _ in gpu.launched} == {(t, f"stream {t}") for t in threads}
+    assert set(gpu.launched) == {(thread, thread) for thread in threads}  # each on its own stream
 
 
 def test_thread_that_has_not_touched_cuda_gets_the_gpus_context(gpu):
@@ -206,10 +228,58 @@ class FakeMemory:
 @pytest.mark.parametrize("capturing", [False, True])
 def test_what_a_graph_copies_from_is_kept(gpu, monkeypatch, capturing):
     kept, memory = [], FakeMemory()
-    monkeypatch.setattr(cuda, "_captured", kept)
+    monkeypatch.setattr(cuda, "CAPTURED", kept)
     monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
     gpu.capturing = capturing
     upload(torch.from_numpy(np.arange(5, dtype=np.uint8)), memory)
     assert memory.held.tolist() == [0, 1, 2, 3, 4]
     assert memory.non_blocking
     assert [id(head) for head in kept] == ([id(memory.held)] if capturing else [])
+
+
+FAKE_DRIVER = """
+struct Launched { void* kernel; unsigned grid, block; void *stream, *workspace, *out; int first, count; } launched[8];
+int launches, refused = -1;
+int cuLaunchKernel(void* kernel, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz,
+                   unsigned shared, void* stream, void** a, void** extra) {
+  if (launches == refused) return 719;
+  struct Launched l = {kernel, x * y * z, bx * by * bz + shared, stream};
+  l.workspace = *(void**)a[0], l.out = *(void**)a[1], l.first = *(int*)a[2], l.count = *(int*)a[3];
+  launched[launches++] = l;
+  return 0;
+}
+"""
+
+
+class Launched(ctypes.Structure):
+    _fields_ = [("kernel", ctypes.c_void_p), ("grid", ctypes.c_uint), ("block", ctypes.c_uint)]
+    _fields_ += [(name, ctypes.c_void_p) for name in ("stream", "workspace", "out")]
+    _fields_ += [("first", ctypes.c_int), ("count", ctypes.c_int)]
+
+
+@pytest.fixture
+def driver(tmp_path):
+    source, library = tmp_path / "driver.c", tmp_path / "driver.so"
+    source.write_text(FAKE_DRIVER)
+    subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", library], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def launch_natively(driver, queue):
+    address = ctypes.cast(driver.cuLaunchKernel, ctypes.c_void_p).value
+    return _native.launch(address, 0x51, queue, 0x1000, 0x2000)
+
+
+def test_launches_reach_the_driver_in_order(driver):
+    assert launch_natively(driver, [(0xA0, 0, 7, 3), (0xB0, 7, 1, 400)]) == 0
+    assert ctypes.c_int.in_dll(driver, "launches").value == 2
+    got = [(each.kernel, each.first, each.count, each.grid) for each in (Launched * 2).in_dll(driver, "launched")]
+    assert got == [(0xA0, 0, 7, 3), (0xB0, 7, 1, 400)]
+    for each in (Launched * 2).in_dll(driver, "launched"):
+        assert (each.block, each.stream, each.workspace, each.out) == (256, 0x51, 0x1000, 0x2000)
+
+
+def test_first_refused_launch_is_told_and_the_last(driver):
+    ctypes.c_int.in_dll(driver, "refused").value = 1
+    assert launch_natively(driver, [(1, 0, 1, 1), (2, 0, 1, 1), (3, 0, 1, 1)]) == 719
+    assert ctypes.c_int.in_dll(driver, "launches").value == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from examples import demo, replay, train_loop
+from examples import dali, demo, replay, train_loop
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,6 +27,11 @@ def test_a_replayed_program_gives_the_same_bytes(tmp_path, capsys):
 def test_a_loop_of_ones_own_trains_on_the_demos_photos(tmp_path, capsys):
     train_loop.main(str(demo.write_photos(tmp_path / "photos")), epochs=1)
     assert "epoch 0: loss" in capsys.readouterr().out
+
+
+def test_a_dali_pipeline_of_ones_own_is_wrapped(tmp_path, capsys):
+    dali.main(str(demo.write_photos(tmp_path / "photos")))
+    assert "epoch 1: (32, 3, 64, 64) torch.float32, labels [" in capsys.readouterr().out
 
 
 def test_both_transforms_of_the_demo_give_batches_alike():

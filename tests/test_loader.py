@@ -327,6 +327,8 @@ class Stream(IterableDataset):
     [
         ({"decoder": "jpeg"}, ValueError, "DataLoader.decoder: got 'jpeg'"),
         ({"decoder": "gpu"}, ValueError, "'gpu' decodes on CUDA, and the loader's device is cpu"),
+        ({"hardware_share": 0.5}, ValueError, "DataLoader.hardware_share: got 0.5, and decoder='auto' on cpu uses no"),
+        ({"pipeline": None, "hardware_share": 0.5}, ValueError, "DataLoader.hardware_share: got 0.5 and no pipeline"),
         ({"device": "meta"}, ValueError, "DataLoader.device: got 'meta'; expected 'cpu' or 'cuda'"),
         ({"cache": "ram"}, ValueError, "DataLoader.cache: got 'ram'; expected None"),
         ({"on_error": "skip"}, ValueError, "DataLoader.on_error: got 'skip'; expected 'raise'"),

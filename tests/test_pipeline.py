@@ -159,6 +159,20 @@ def test_regions_cut_beforehand_change_no_pixel():
     assert torch.equal(pipe.run(cut, program.within_regions()), pipe.run(images, program))
 
 
+def test_plan_on_cuda_writes_no_first_map():
+    def passes(*transforms):
+        return [name for name, _, _ in ae.Pipeline(*transforms, backend="auto").plan((40, 40), device="cuda").passes()]
+
+    rotation, pad = ae.RandomRotation(20), ae.Pad(4)
+    assert passes(rotation) == ["finish (RandomRotation + cast)"]
+    assert passes(ae.RandomCrop(40, padding=4)) == ["finish (RandomCrop + cast)"]
+    assert passes(rotation, pad) == ["Pad", "finish (RandomRotation + cast)"]
+    assert passes(ae.RandomAdjustSharpness(2), rotation)[0] == "RandomAdjustSharpness"
+    assert passes(rotation, ae.GaussianBlur(3), pad) == ["GaussianBlur", "finish (RandomRotation + Pad + cast)"]
+    assert passes(ae.RandomRotation(20, "bilinear"))[0] == "RandomRotation"
+    assert passes(ae.Pad(4, padding_mode="reflect"))[0] == "Pad"
+
+
 def test_plan_names_its_passes_and_bytes():
     text = str(everything().plan((60, 70)))
     assert "RandomResizedCrop: reads" in text

@@ -1,5 +1,6 @@
 """Backends run a program: `cpu` (the compiled extension) and `cuda` (the same kernels, compiled by NVRTC)."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Protocol
 
@@ -7,13 +8,18 @@ import torch
 
 from augengine.backends.images import Images
 from augengine.plan import Plan
-from augengine.sampling import Program
+from augengine.sampling import Keys, Program
 
 NAMES = ("auto", "cpu", "cuda")
 
 
 class Backend(Protocol):
     """Runs `program` on `images` and returns the finished (B, C, H, W) batch on the images' device."""
+
+    @property
+    def run_keys(self) -> Callable[[Plan, Keys, Images], torch.Tensor | None] | None:
+        """Where the device draws programs, too: runs the one of some keys, or gives None where the host must draw."""
+        ...
 
     def run(self, plan: Plan, program: Program, images: Images) -> torch.Tensor: ...
 

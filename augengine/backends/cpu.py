@@ -13,6 +13,8 @@ DTYPES = {torch.uint8: 0, torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
 class CpuBackend:
     """Exact: bit for bit what Pillow gives, whatever the instruction set."""
 
+    run_keys = None  # drawing on the host is the pipeline's
+
     def run(self, plan: Plan, program: Program, images: Images) -> torch.Tensor:
         """See `Backend.run`."""
         h, w = plan.out_size

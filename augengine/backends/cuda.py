@@ -4,25 +4,27 @@ The host lowers a program to steps (``kernels/lower.h``), copies them to a works
 kernel for each kind of step in each wave. Memory comes from torch's allocator.
 """
 
-from functools import cache, lru_cache
+import ctypes
+import sys
+from functools import cache
 from threading import Lock
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from augengine import _native
 from augengine.backends.cpu import DTYPES
 from augengine.backends.cuda_errors import check_torch, explained, out_of_memory
 from augengine.backends.images import Images
-from augengine.backends.nvrtc import KERNELS, Variant, compile_kernels, cuda_core, variant_of
+from augengine.backends.nvrtc import Variant, compile_kernels, cuda_core, variant_of
+from augengine.backends.small import constants_on, small_plan
 from augengine.plan import Plan
-from augengine.sampling import Program
+from augengine.sampling import Keys, Program
 
-THREADS = 256  # BLOCK_THREADS of kernels/step.h
 Launch = tuple[str, int, int, int]  # kernel, first step, count of steps, blocks
-_captured: list[torch.Tensor] = []  # what CUDA graphs copy from at every replay
-_loading = Lock()
+DRIVERS = {"win32": "nvcuda.dll"}  # elsewhere libcuda.so.1
+CAPTURED: list[torch.Tensor] = []  # what graphs copy from at every replay
+LOADING = Lock()
 
 
 class Driver(Protocol):
@@ -56,12 +58,13 @@ class CudaDriver:
             raise sentence from error
 
     def _queue(self, launches: list[Launch], workspace: torch.Tensor, out: torch.Tensor, variant: Variant) -> None:
-        core, index = cuda_core(), out.get_device()
+        index = out.get_device()
         current_gpu(index)
-        kernels, stream = kernels_of(index, variant), stream_of(index, torch.cuda.current_stream().cuda_stream)
-        for kernel, first, count, blocks in launches:
-            arguments = (workspace.data_ptr(), out.data_ptr(), np.int32(first), np.int32(count))
-            core.launch(stream, grid_of(blocks), kernels[kernel], *arguments)
+        kernels, stream = kernels_of(index, variant), torch.cuda.current_stream().cuda_stream
+        queue = [(kernels[name], first, count, blocks) for name, first, count, blocks in launches]
+        code = _native.launch(launch_kernel(), stream, queue, workspace.data_ptr(), out.data_ptr())
+        if code:
+            raise RuntimeError(f"{_error_name(code)}, error {code} of cuLaunchKernel")
 
 
 class CudaBackend:
@@ -70,17 +73,36 @@ class CudaBackend:
     def __init__(self, driver: Driver | None = None) -> None:
         self._driver = driver or CudaDriver()
 
+    def run_keys(self, plan: Plan, keys: Keys, images: Images) -> torch.Tensor | None:
+        """See `Backend`: small images in a dense batch are drawn and run on the device."""
+        small = small_plan(plan)
+        if small is None or images.strides is None:
+            return None
+        out, constants = _empty(plan, images), constants_on(small, images.device)
+        head, size, launches = _native.small_batch(
+            len(images),
+            plan.channels,
+            (int(images.table[0, 0]), *images.sizes[0].tolist(), *images.strides),
+            (DTYPES[plan.dtype], *plan.out_size, *out.stride()),
+            (constants.data_ptr(), small.values, small.geometries),
+            small.transforms,
+            small.slots,
+            plan.finish_position,
+            small.image_bytes,
+            keys.seed,
+            keys.epoch,
+            keys.group,
+            keys.sample_ids.data_ptr() if isinstance(keys.sample_ids, torch.Tensor) else keys.sample_ids,
+        )
+        workspace = self._driver.allocate(size, images.device)
+        upload(torch.from_numpy(head), workspace)
+        self._driver.launch(launches, workspace, out, small.variant)
+        return out
+
     def run(self, plan: Plan, program: Program, images: Images) -> torch.Tensor:
         """See `Backend.run`."""
         h, w = plan.out_size
-        out = torch.empty(
-            (len(images), plan.channels, h, w),
-            dtype=plan.dtype,
-            memory_format=plan.memory_format,
-            device=images.device,
-        )
-        if out.numel() == 0:
-            return out
+        out = _empty(plan, images)
         head, size, zeros, launches = _native.lower(
             images.table,
             program.raw(),
@@ -101,6 +123,11 @@ class CudaBackend:
         return out
 
 
+def _empty(plan: Plan, images: Images) -> torch.Tensor:
+    shape = (len(images), plan.channels, *plan.out_size)
+    return torch.empty(shape, dtype=plan.dtype, memory_format=plan.memory_format, device=images.device)
+
+
 def upload(head: torch.Tensor, workspace: torch.Tensor) -> None:
     """Copies `head` to the start of the workspace; to a GPU from pinned memory, so that the host need not wait.
 
@@ -111,7 +138,7 @@ def upload(head: torch.Tensor, workspace: torch.Tensor) -> None:
         with torch.cuda.device(workspace.device):  # pins for a capture where one is under way on this GPU
             head = head.pin_memory()
             if torch.cuda.is_current_stream_capturing():
-                _captured.append(head)
+                CAPTURED.append(head)
     workspace[: len(head)].copy_(head, non_blocking=True)
 
 
@@ -123,32 +150,37 @@ def current_gpu(index: int) -> Any:
 
 
 @cache
-def kernels_of(index: int, variant: Variant) -> dict[str, Any]:
-    """The kernels compiled for a variant, loaded on that GPU. They stay: a CUDA graph may hold them."""
-    with _loading:  # threads that ask at once wait for one compilation
-        return _load(index, variant)
+def kernels_of(index: int, variant: Variant) -> dict[str, int]:
+    """The handles of a variant's kernels, loaded on that GPU."""
+    with LOADING:  # threads that ask at once wait for one compilation
+        return {name: int(kernel.handle) for name, kernel in _load(index, variant).items()}
 
 
 @cache
 def _load(index: int, variant: Variant) -> dict[str, Any]:
+    """Kernels stay loaded: a handle lives as long as its kernel, and a CUDA graph may hold it."""
     # cuda-core hangs after a failed get_kernel on a machine without a GPU; current_gpu raises there instead.
-    arch = current_gpu(index).arch
+    device = current_gpu(index)
     if torch.cuda.is_current_stream_capturing():
         raise RuntimeError(
             "CUDA graph: this pipeline's kernels are not loaded yet, and a capture cannot load them; "
             "run the pipeline once on this batch before it"
         )
-    code = compile_kernels(f"sm_{arch}", variant)
-    return {name: code.get_kernel(name) for name in KERNELS}
+    try:
+        code = compile_kernels(f"sm_{device.arch}", variant)
+    except ValueError as error:
+        raise RuntimeError(f"cuda:{index}, {device.name}: {error}") from error
+    return {name: code.get_kernel(name) for name in variant.kernels}
 
 
-@lru_cache(maxsize=256)
-def stream_of(index: int, handle: int) -> Any:
-    """cuda-core's view of torch's stream on GPU `index`; torch never frees its streams, so a handle stays valid."""
-    return cuda_core().Stream.from_handle(handle)
+@cache
+def launch_kernel() -> int:
+    """The address of the driver's cuLaunchKernel, which takes the handles of cuda-core's kernels."""
+    library = ctypes.CDLL(DRIVERS.get(sys.platform, "libcuda.so.1"))
+    return ctypes.cast(library.cuLaunchKernel, ctypes.c_void_p).value or 0
 
 
-@lru_cache(maxsize=4096)
-def grid_of(blocks: int) -> Any:
-    """The launch configuration for so many blocks."""
-    return cuda_core().LaunchConfig(grid=blocks, block=THREADS)
+def _error_name(code: int) -> str:
+    name = ctypes.c_char_p()
+    ctypes.CDLL(DRIVERS.get(sys.platform, "libcuda.so.1")).cuGetErrorName(code, ctypes.byref(name))
+    return name.value.decode() if name.value else f"CUDA_ERROR_{code}"

@@ -17,7 +17,7 @@ BYTE, DENSE = torch.uint8, torch.strided
 class Images:
     """`table` is (B, 6) int64: pointer, h, w, and the c, y, x strides in bytes; `held` keeps the memory alive.
 
-    `sizes` are the (B, 2) heights and widths.
+    `sizes` are the (B, 2) heights and widths; `strides` the n, c, y, x strides in bytes where the batch is one tensor.
     """
 
     table: NDArray[np.int64]
@@ -25,6 +25,7 @@ class Images:
     channels: int
     device: torch.device
     held: object
+    strides: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -69,7 +70,7 @@ def _dense(images: torch.Tensor) -> Images:
     table = offsets.copy()
     pointers = table[:, 0]
     pointers += images.data_ptr()
-    return Images(table, sizes, channels, images.device, images)
+    return Images(table, sizes, channels, images.device, images, images.stride())
 
 
 @lru_cache(maxsize=16)

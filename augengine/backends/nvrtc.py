@@ -20,6 +20,7 @@ from augengine.ops.header import registry_header
 from augengine.plan import Plan
 from augengine.transforms import Transform
 
+SMALL_KERNELS = ("draw", "small")  # of small.cu, which runs small images by itself
 KERNELS = (
     "taps",
     "statistics",
@@ -39,7 +40,8 @@ MOST_REGISTERS = 128  # of a thread, so that two blocks of 256 threads fit a mul
 NO_CUDA_CORE = "the CUDA backend needs cuda-core 1.2 or later: pip install 'augengine[cuda]'"
 INCLUDE = re.compile(r'^\s*#include "([^"]+)"')
 # Pillow multiplies, then adds: a contracted multiply-add changes truncated pixels.
-OPTIONS = {"std": "c++17", "fma": False}
+# The samplers are plain C++, for whatever they are compiled; rounding a sine takes 128 bits.
+OPTIONS = {"std": "c++17", "fma": False, "device_as_default_execution_space": True, "device_int128": True}
 
 
 class KernelReport(TypedDict):
@@ -74,11 +76,30 @@ def kernel_folder() -> Path:
 
 @dataclass(frozen=True)
 class Variant:
-    """What kernels are compiled for: the ops that may be called, the channels and the dtype's code; None is any."""
+    """What kernels are compiled for: the ops that may be called, the channels and the dtype's code; None is any.
+
+    `unit` is the file they stand in. Those of small.cu draw too: by `samplers`, and `maps` otherwise than by policies.
+    """
 
     ops: tuple[str, ...] | None = None
     channels: int | None = None
     dtype: int | None = None
+    unit: str = "cuda.cu"
+    samplers: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Their names."""
+        return SMALL_KERNELS if self.unit == "small.cu" else KERNELS
+
+    def constants(self) -> dict[str, str]:
+        """The macros that the kernels are compiled with."""
+        found = {} if self.channels is None else {"AE_CHANNELS": str(self.channels), "AE_DTYPE": str(self.dtype)}
+        if self.samplers:
+            lists = {"AE_DRAWN_SAMPLERS(X)": self.samplers, "AE_DRAWN_MAP_OPS(X)": self.maps}
+            found |= {name: " ".join(f"X({item})" for item in items) for name, items in lists.items()}
+        return found
 
 
 EVERYTHING = Variant()
@@ -97,11 +118,9 @@ def _variant(transforms: tuple[Transform, ...], channels: int, dtype: int) -> Va
 
 @lru_cache(maxsize=256)
 def source(variant: Variant = EVERYTHING) -> str:
-    """``cuda.cu`` with every header of ours in place, so that this text is all that a compiled kernel comes from."""
-    constants = []
-    if variant.channels is not None:
-        constants = [f"#define AE_CHANNELS {variant.channels}", f"#define AE_DTYPE {variant.dtype}"]
-    return "\n".join([*constants, *_flatten("cuda.cu", variant, set())]) + "\n"
+    """The unit with every header of ours in place: one text, all that a compiled kernel comes from."""
+    constants = [f"#define {name} {value}" for name, value in variant.constants().items()]
+    return "\n".join([*constants, *_flatten(variant.unit, variant, set())]) + "\n"
 
 
 def _flatten(name: str, variant: Variant, seen: set[str]) -> list[str]:

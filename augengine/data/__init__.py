@@ -1,7 +1,8 @@
 """Data: folders of photos, decoders that read the region a crop needs, and the `DataLoader` that feeds the engine."""
 
+from augengine.data.dali_batches import DaliBatches, wrap_dali
 from augengine.data.decode import DECODERS
 from augengine.data.folder import EXTENSIONS, ImageFolder
 from augengine.data.loader import DataLoader, LoaderStats
 
-__all__ = ["DECODERS", "EXTENSIONS", "DataLoader", "ImageFolder", "LoaderStats"]
+__all__ = ["DECODERS", "EXTENSIONS", "DaliBatches", "DataLoader", "ImageFolder", "LoaderStats", "wrap_dali"]

@@ -44,14 +44,8 @@ class Encoded:
             raise ValueError(f"{self.path}: is {w} x {h} pixels; expected sides of 1 to {MAX_SIDE} pixels")
 
 
-class Decoder(Protocol):
-    """Both methods are called from many threads. `whole_batches` says that `decode` is fastest with a batch a call."""
-
-    whole_batches: bool
-
-    def open(self, path: str) -> Encoded:
-        """Reads a file and parses its header; raises ValueError, naming the file, for one that is no image."""
-        ...
+class RegionDecoder(Protocol):
+    """Decodes regions of files that were opened; called from many threads."""
 
     def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
         """Decodes the (top, left, height, width) rows of `regions`, (B, 4) in pixels.
@@ -61,10 +55,26 @@ class Decoder(Protocol):
         ...
 
 
+class Decoder(RegionDecoder, Protocol):
+    """`whole_batches` says that `decode` is fastest with a batch a call."""
+
+    whole_batches: bool
+
+    @property
+    def beside(self) -> RegionDecoder | None:
+        """Another decoder, fast in large calls, that takes files from the same queue; None where there is none."""
+        ...
+
+    def open(self, path: str) -> Encoded:
+        """Reads a file and parses its header; raises ValueError, naming the file, for one that is no image."""
+        ...
+
+
 class PillowDecoder:
     """Decodes whole files with Pillow and crops; takes whatever Pillow reads. Raises ImportError without Pillow."""
 
     whole_batches = False
+    beside = None
 
     def __init__(self) -> None:
         load_pillow()
@@ -118,12 +128,12 @@ def _damaged(path: str, data: bytes, error: Exception) -> ValueError:
     return ValueError(f"{path}: can't be decoded: {cause}; expected a whole image file")
 
 
-def make_decoder(name: str, device: torch.device, threads: int) -> Decoder:
+def make_decoder(name: str, device: torch.device, threads: int, hardware_share: float | None = None) -> Decoder:
     """The decoder of that name, for images that are wanted on `device`.
 
-    "auto" is nvImageCodec, on the GPU where `device` is one, and Pillow where nvImageCodec is not installed. Raises
-    ValueError for another name and for "gpu" without a GPU, ImportError for a decoder that is not installed, and for
-    "auto" where none is.
+    "auto" is "cpu", and Pillow where nvImageCodec is not installed. Raises ValueError for another name, for "gpu"
+    without a GPU and for a share that nothing takes, ImportError for a decoder that is not installed, and for "auto"
+    where none is.
     """
     if name not in DECODERS:
         raise ValueError(f"DataLoader.decoder: got {name!r}; expected one of {', '.join(DECODERS)}")
@@ -132,19 +142,32 @@ def make_decoder(name: str, device: torch.device, threads: int) -> Decoder:
             f"DataLoader.decoder: 'gpu' decodes on CUDA, and the loader's device is {device}; "
             "expected device='cuda', or decoder='cpu'"
         )
+    _check_share(hardware_share, name, device)
     if name == "pillow":
         return PillowDecoder()
     if name == "dali":
         from augengine.data.dali import DaliDecoder
 
-        return DaliDecoder(threads)
-    from augengine.data.nvimagecodec import NvImageCodecDecoder
+        return DaliDecoder(threads, device, hardware_share)
+    from augengine.data.nvimagecodec import GpuDecoder, NvImageCodecDecoder
 
     try:
-        return NvImageCodecDecoder(torch.device("cpu") if name == "cpu" else device)
+        return NvImageCodecDecoder(GpuDecoder(device, hardware_share) if name == "gpu" else None)
     except ImportError:
         if name != "auto":
             raise
     by_pillow = PillowDecoder()
     log.warning(NO_NVIMGCODEC)
     return by_pillow
+
+
+def _check_share(share: object, decoder: str, device: torch.device) -> None:
+    if share is None:
+        return
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+        raise ValueError(f"DataLoader.hardware_share: got {share!r}; expected a fraction in [0, 1]")
+    if decoder not in ("gpu", "dali") or device.type != "cuda":
+        raise ValueError(
+            f"DataLoader.hardware_share: got {share!r}, and decoder={decoder!r} on {device} uses no hardware decoder; "
+            "expected None, or decoder='gpu' or 'dali' with device='cuda'"
+        )

@@ -51,9 +51,12 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 
     - Image folders (ours and torchvision's, and Subsets of them) are decoded in `num_workers` threads (0: one for
       each usable core), only the region that the sample's crop reads. `decoder` is "cpu" (nvImageCodec, the pixels
-      of Pillow), "gpu" (nvImageCodec on `device`), "dali" (a DALI graph), "pillow", or "auto": nvImageCodec on
-      `device`, or Pillow where that is not installed. `prefetch_factor` (2) batches are made ahead. Threads need no
-      `worker_init_fn`, which is not called, nor `persistent_workers`.
+      of Pillow), "gpu" (the GPU `device` beside those threads, from one queue), "dali" (a DALI graph on `device`),
+      "pillow", or "auto": "cpu", or Pillow where nvImageCodec is not installed. On a GPU, "gpu" and "dali" give pixels
+      that are off from Pillow's in few values, and with "gpu" it is chance which samples those are: the others' results
+      repeat bit for bit. `hardware_share`, a fraction in [0, 1], is what the GPU's JPEG hardware gets of what "gpu" or
+      "dali" decodes there (None: the library's own). `prefetch_factor` (2) batches or more are made ahead. Threads
+      need no `worker_init_fn`, which is not called, nor `persistent_workers`.
     - From any other map-style dataset torch's own workers fetch uint8 images, and the engine augments the batch.
 
     `seed` replaces the pipeline's. Every iteration draws anew: the first is epoch 0 and each one that begins is an
@@ -73,6 +76,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         device: torch.device | str | None = None,
         seed: int | None = None,
         decoder: str = "auto",
+        hardware_share: float | None = None,
         cache: str | None = None,
         on_error: str = "raise",
         **torch_options: Any,
@@ -86,13 +90,14 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         self.pipeline = pipeline if pipeline is None or seed is None else pipeline.with_options(seed=seed)
         self._next_epoch = 0
         if pipeline is None:
-            _check_unused(device=device, seed=seed, decoder=None if decoder == "auto" else decoder)
+            named = None if decoder == "auto" else decoder
+            _check_unused(device=device, seed=seed, decoder=named, hardware_share=hardware_share)
             return
         self._check_torch_arguments()
         self._device = _find_device(device)
         self._threads = self.num_workers or _usable_cores()
         self._files = photo_files(dataset)
-        self._decoder = make_decoder(decoder, self._device, self._threads)
+        self._decoder = make_decoder(decoder, self._device, self._threads, hardware_share)
         self._fetcher: torch.utils.data.DataLoader[Any] | None = None
 
     def set_epoch(self, epoch: int) -> None:
@@ -100,9 +105,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 
         Raises ValueError for what is not a whole number from 0 to 2**32 - 1.
         """
-        if not isinstance(epoch, Integral) or not 0 <= epoch < 2**32:
-            raise ValueError(f"DataLoader.set_epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
-        self._next_epoch = int(epoch)
+        self._next_epoch = check_epoch("DataLoader.set_epoch", epoch)
         for sampler in (self.sampler, self.batch_sampler):
             if (forward := getattr(sampler, "set_epoch", None)) is not None:
                 forward(epoch)
@@ -119,7 +122,8 @@ class DataLoader(torch.utils.data.DataLoader[T]):
     def _photo_batches(self, files: PhotoFiles, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         indices = iter(self.batch_sampler)  # type: ignore[arg-type]
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # as torch draws each iterator's seed
-        stream = torch.cuda.current_stream(self._device) if self._device.type == "cuda" else None
+        # Of its own: on the consumer's, decoding would wait for the training that is queued there.
+        stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]
         work = PhotoWork(files, pipeline, epoch, self._decoder, self._device, self.pin_memory, stream)
         prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
         return photo_batches(indices, work, self._threads, prefetch, self.timeout)
@@ -146,6 +150,13 @@ class DataLoader(torch.utils.data.DataLoader[T]):
                 f"DataLoader.collate_fn: got {self.collate_fn!r}; expected None where a pipeline is given, because "
                 "the pipeline makes the batch"
             )
+
+
+def check_epoch(name: str, epoch: Any) -> int:
+    """`epoch` as an int; raises ValueError that begins with `name` for what is no epoch's number."""
+    if not isinstance(epoch, Integral) or not 0 <= int(epoch) < 2**32:
+        raise ValueError(f"{name}: got {epoch!r}; expected a whole number in [0, 2**32)")
+    return int(epoch)
 
 
 def _check_unused(**options: object) -> None:

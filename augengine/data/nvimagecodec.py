@@ -79,22 +79,18 @@ def with_pillow(
 
 
 class NvImageCodecDecoder:
-    """Decodes regions of JPEGs: on the CPU with a decoder a thread, on CUDA with one for all, in whole batches.
+    """Decodes regions of JPEGs on the CPU, with a decoder a thread, to Pillow's pixels; `beside` is a GPU's, or none.
 
     A thread takes a decoder for a call and leaves it for the next, because the threads of one epoch end with it.
-
-    CPU pixels equal Pillow's. On CUDA the hardware decoder and nvJPEG share a batch, and their pixels are off from
-    Pillow's in few values.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.whole_batches = device.type == "cuda"
-        self._device = device
+    whole_batches = False
+
+    def __init__(self, beside: "GpuDecoder | None" = None) -> None:
+        self.beside = beside
         self._codec = load_nvimgcodec()
+        self._params = decode_params(self._codec)
         self._idle: deque[Any] = deque()
-        self._one_batch = threading.Lock()
-        self._params = self._codec.DecodeParams(apply_exif_orientation=False, color_spec=self._codec.ColorSpec.SRGB)
-        self._gpu: Any = self._make_gpu() if self.whole_batches else None
 
     def open(self, path: str) -> Encoded:
         """See `Decoder.open`."""
@@ -102,28 +98,15 @@ class NvImageCodecDecoder:
 
     def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
         """See `Decoder.decode`."""
-        images = with_pillow(files, regions, self._decode_cpu if self._gpu is None else self._decode_gpu)
-        return [image.to(self._device) for image in images]
+        return with_pillow(files, regions, self._decode)
 
-    def _decode_cpu(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
+    def _decode(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
         decoder = self._take_idle()
         try:
-            decoded = decoder.decode(self._parts(files, regions), params=self._params)
+            decoded = decoder.decode(parts_of(self._codec, files, regions), params=self._params)
         finally:
             self._idle.append(decoder)
         return [None if image is None else _channels_first(torch.from_numpy(np.asarray(image))) for image in decoded]
-
-    def _decode_gpu(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
-        stream = torch.cuda.current_stream(self._device).cuda_stream
-        with self._one_batch:
-            decoded = self._gpu.decode(self._parts(files, regions), params=self._params, cuda_stream=stream)
-        return [None if image is None else _channels_first(from_dlpack(image.cuda())) for image in decoded]
-
-    def _parts(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Any]:
-        return [
-            file.stream.get_sub_code_stream(region=self._codec.Region(top, left, top + height, left + width))
-            for file, (top, left, height, width) in zip(files, regions.tolist(), strict=True)
-        ]
 
     def _take_idle(self) -> Any:
         try:
@@ -136,10 +119,56 @@ class NvImageCodecDecoder:
         device = self._codec.NVIMGCODEC_DEVICE_CPU_ONLY
         return self._codec.Decoder(device_id=device, max_num_cpu_threads=1, backends=backends)
 
-    def _make_gpu(self) -> Any:
-        kinds = self._codec.BackendKind
-        backends = [self._codec.Backend(k) for k in (kinds.HW_GPU_ONLY, kinds.HYBRID_CPU_GPU, kinds.CPU_ONLY)]
-        return self._codec.Decoder(device_id=self._device.index, backends=backends)
+
+class GpuDecoder:
+    """Decodes regions of JPEGs on a GPU, in one call at a time; large ones are what it is fast with.
+
+    Of a call's images the share `hardware_share` goes to the JPEG hardware, the others to nvJPEG on CPU and GPU
+    together (None: nvImageCodec's own share). Its pixels are off from Pillow's in few values.
+
+    Images are handed on where they are decoded, on torch's current stream, which decoding joins: nvImageCodec frees one
+    in that stream's order, behind the kernels that read it.
+    """
+
+    def __init__(self, device: torch.device, hardware_share: float | None = None) -> None:
+        self._codec = load_nvimgcodec()
+        self._params = decode_params(self._codec)
+        self._device = device
+        self._one_call = threading.Lock()  # two at once are less than half as fast as one after the other
+        backends = gpu_backends(self._codec, hardware_share)
+        self._decoder = self._codec.Decoder(device_id=device.index, backends=backends)
+
+    def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
+        """See `RegionDecoder.decode`; a file that only Pillow decodes is in main memory."""
+        return with_pillow(files, regions, self._decode)
+
+    def _decode(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
+        parts = parts_of(self._codec, files, regions)
+        stream = torch.cuda.current_stream(self._device).cuda_stream
+        with self._one_call:
+            decoded = self._decoder.decode(parts, params=self._params, cuda_stream=stream)
+        return [None if image is None else _channels_first(from_dlpack(image.cuda())) for image in decoded]
+
+
+def decode_params(codec: Any) -> Any:
+    """RGB, in the orientation that the file has."""
+    return codec.DecodeParams(apply_exif_orientation=False, color_spec=codec.ColorSpec.SRGB)
+
+
+def gpu_backends(codec: Any, hardware_share: float | None) -> list[Any]:
+    """The hardware with its share of a call's images, and what takes the others."""
+    kinds = codec.BackendKind
+    hardware = {} if hardware_share is None else {"load_hint": float(hardware_share)}
+    backends = [] if hardware_share == 0 else [codec.Backend(kinds.HW_GPU_ONLY, **hardware)]
+    return [*backends, codec.Backend(kinds.HYBRID_CPU_GPU), codec.Backend(kinds.CPU_ONLY)]
+
+
+def parts_of(codec: Any, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Any]:
+    """The regions (top, left, height, width) of the files, as nvImageCodec takes them."""
+    return [
+        file.stream.get_sub_code_stream(region=codec.Region(top, left, top + height, left + width))
+        for file, (top, left, height, width) in zip(files, regions.tolist(), strict=True)
+    ]
 
 
 def _channels_first(pixels: Tensor) -> Tensor:

@@ -6,22 +6,26 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, default_collate
 
-from augengine.data.decode import Decoder
+from augengine.data.decode import Decoder, RegionDecoder
 from augengine.data.folder import ImageFolder
 from augengine.pipeline import Pipeline
 
 THREAD_NAME = "augengine-photos"
 EMPTY_BATCH = "DataLoader.batch_sampler: got an empty batch; expected one index or more in each"
 CHUNK = 16  # files a task at most: long beside a task's own cost, short beside a batch
+MANY = 200  # files in a call of a decoder that works beside the threads: what fills a GPU's
+FEEDERS = 2  # threads that bring them
 Chunk = tuple[list[Tensor], list[tuple[int, int]]]
+Task = tuple["BatchUnderway", int]
 Batch = tuple[Any, Any]
+Finished = tuple[Batch, Any]  # and the CUDA event after which it is there
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,39 @@ def _is_torchvisions(dataset: Any) -> bool:
     return any(dataset.loader is loader for loader in (theirs.default_loader, theirs.pil_loader))
 
 
+class BatchUnderway:
+    """A batch whose chunks are decoded by whoever is free; whoever decodes the last one finishes it."""
+
+    def __init__(self, ids: list[int], chunk: int) -> None:
+        self.ids = ids
+        self.parts = [ids[at : at + chunk] for at in range(0, len(ids), chunk)]
+        self.decoded: list[Chunk] = [([], [])] * len(self.parts)
+        self.done: Future[Finished] = Future()
+        self._left = len(self.parts)
+        self._lock = threading.Lock()
+
+    def add(self, part: int, decoded: Chunk) -> bool:
+        """Takes a decoded chunk, and says whether it was the last."""
+        with self._lock:
+            self.decoded[part] = decoded
+            self._left -= 1
+            return self._left == 0
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the batch with the first of its errors."""
+        with self._lock:
+            if not self.done.done():
+                self.done.set_exception(error)
+
+
 @dataclass(frozen=True)
 class PhotoWork:
-    """What is done for every batch of an epoch. `stream` is the consumer's CUDA stream, which the work joins."""
+    """What is done for every batch of an epoch.
+
+    Its chunks wait in one queue, first in, first out. A thread takes one and decodes it; where the decoder has another
+    `beside` it, that takes `MANY` files' worth whenever it is free, so that each gets what it has the speed for.
+    `stream` is the CUDA stream on which the epoch is decoded and augmented: what it frees is reused behind its kernels.
+    """
 
     files: PhotoFiles
     pipeline: Pipeline
@@ -82,35 +116,89 @@ class PhotoWork:
     device: torch.device
     pin_memory: bool
     stream: Any
+    waiting: deque[Task] = field(default_factory=deque)
+    # Two, one of which reads files while those of the other are decoded.
+    feeders: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(FEEDERS))
 
-    def submit(self, executor: ThreadPoolExecutor, ids: list[int], chunk: int) -> Future[Batch]:
-        """Queues a batch: its chunks, and after them its end.
+    def submit(self, executor: ThreadPoolExecutor, ids: list[int], chunk: int) -> Future[Finished]:
+        """Queues a batch."""
+        batch = BatchUnderway(ids, chunk)
+        self.waiting.extend((batch, part) for part in range(len(batch.parts)))
+        if self.decoder.beside is not None:
+            executor.submit(self._decode_many)
+        for _ in batch.parts:
+            executor.submit(self._decode_one)
+        return batch.done
 
-        The queue is first in, first out, so the end waits only for chunks that other threads have already begun.
-        """
-        parts = [executor.submit(self._decode, ids[at : at + chunk]) for at in range(0, len(ids), chunk)]
-        return executor.submit(self._finish, ids, parts)
+    def _decode_one(self) -> None:
+        for task in self._take(1):
+            self._decode([task], self.decoder)
 
-    def _decode(self, ids: list[int]) -> Chunk:
+    def _decode_many(self) -> None:
+        if self.decoder.beside is None or not self.feeders.acquire(blocking=False):
+            return
+        try:
+            while tasks := self._take(MANY):
+                self._decode(tasks, self.decoder.beside)
+        finally:
+            self.feeders.release()
+
+    def _take(self, files: int) -> list[Task]:
+        """The chunks that wait longest, until they are so many files."""
+        tasks: list[Task] = []
+        while files > 0 and self.waiting:
+            try:
+                batch, part = self.waiting.popleft()
+            except IndexError:  # another thread was faster
+                break
+            tasks.append((batch, part))
+            files -= len(batch.parts[part])
+        return tasks
+
+    def _decode(self, tasks: list[Task], decoder: RegionDecoder) -> None:
+        try:
+            images, sizes = self._decoded([i for batch, part in tasks for i in batch.parts[part]], decoder)
+        except BaseException as error:
+            if len(tasks) > 1 and isinstance(error, (ValueError, OSError)):  # of one file: the others' batches go on
+                for task in tasks:
+                    self._decode([task], self.decoder)
+                return
+            for batch, _ in tasks:
+                batch.fail(error)
+            return
+        at = 0
+        for batch, part in tasks:
+            end = at + len(batch.parts[part])
+            if batch.add(part, (images[at:end], sizes[at:end])):
+                self._finish(batch)
+            at = end
+
+    def _decoded(self, ids: list[int], decoder: RegionDecoder) -> Chunk:
         files = [self.decoder.open(self.files.samples[i][0]) for i in ids]
         sizes = [file.size for file in files]
         # Drawn here for the regions and once more for the whole batch: the same calls, in microseconds, without a
         # barrier between reading and decoding.
         program = self.pipeline.sample(ids, self.epoch, size=sizes)
         with self._on_stream():
-            return self.decoder.decode(files, program.regions()), sizes
+            return to_device(decoder.decode(files, program.regions()), self.device), sizes
 
-    def _finish(self, ids: list[int], parts: list[Future[Chunk]]) -> Batch:
-        chunks = [part.result() for part in parts]
-        sizes = [size for _, more in chunks for size in more]
-        program = self.pipeline.sample(ids, self.epoch, size=sizes).within_regions()
+    def _finish(self, batch: BatchUnderway) -> None:
+        try:
+            batch.done.set_result(self._finished(batch))
+        except BaseException as error:
+            batch.fail(error)
+
+    def _finished(self, batch: BatchUnderway) -> Finished:
+        sizes = [size for _, more in batch.decoded for size in more]
+        program = self.pipeline.sample(batch.ids, self.epoch, size=sizes).within_regions()
         with self._on_stream():
-            images = to_device([image for more, _ in chunks for image in more], self.device)
-            targets = self.files.targets(ids)
+            targets = self.files.targets(batch.ids)
             if isinstance(targets, Tensor):
                 targets = targets.to(self.device)
-            images, targets = self.pipeline.run(images, program, targets)
-        return (pinned(images), pinned(targets)) if self.pin_memory else (images, targets)
+            images, targets = self.pipeline.run([i for more, _ in batch.decoded for i in more], program, targets)
+            batch.decoded.clear()
+            ready = None if self.stream is None else self.stream.record_event()
+        return ((pinned(images), pinned(targets)) if self.pin_memory else (images, targets)), ready
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
@@ -123,8 +211,9 @@ def photo_batches(
 
     However it ends (exhausted, dropped, or by an exception), its threads end with it.
     """
-    executor = ThreadPoolExecutor(threads, THREAD_NAME)
-    on_the_way: deque[Future[Batch]] = deque()
+    beside = work.decoder.beside is not None
+    executor = ThreadPoolExecutor(threads + FEEDERS * beside, THREAD_NAME)
+    on_the_way: deque[Future[Finished]] = deque()
     try:
         for batch in index_batches:
             ids = [int(i) for i in batch]
@@ -132,39 +221,54 @@ def photo_batches(
                 raise ValueError(EMPTY_BATCH)
             chunk, ahead = len(ids), prefetch
             if not work.decoder.whole_batches:
-                chunk, ahead = min(CHUNK, -(-len(ids) // (4 * threads))), max(prefetch, 2 * threads // len(ids))
+                chunk = min(CHUNK, -(-len(ids) // (4 * threads)))
+                ahead = max(prefetch, (2 * threads + beside * (FEEDERS * MANY + threads * CHUNK)) // len(ids))
             on_the_way.append(work.submit(executor, ids, chunk))
             if len(on_the_way) > ahead:
                 yield _result(on_the_way.popleft(), timeout_s)
         while on_the_way:
             yield _result(on_the_way.popleft(), timeout_s)
     finally:
+        work.waiting.clear()
         # The garbage collector may run this in one of the threads, which can't wait for itself.
         inside = threading.current_thread().name.startswith(THREAD_NAME)
         executor.shutdown(wait=not inside, cancel_futures=True)
 
 
-def _result(batch: Future[Batch], timeout_s: float) -> Batch:
+def _result(batch: Future[Finished], timeout_s: float) -> Batch:
     try:
-        return batch.result(timeout_s or None)
+        parts, ready = batch.result(timeout_s or None)
     except TimeoutError as error:
         if batch.done():
             raise
         raise RuntimeError(f"DataLoader timed out after {timeout_s} seconds") from error
+    if ready is not None:
+        _join(parts, ready)
+    return parts
+
+
+def _join(batch: Batch, ready: Any) -> None:
+    """Lets the consumer's current stream wait for a batch of another stream, and that stream's memory for it."""
+    current = torch.cuda.current_stream(batch[0].device)
+    current.wait_event(ready)
+    for part in batch:
+        if isinstance(part, Tensor) and part.is_cuda:
+            part.record_stream(current)
 
 
 def to_device(images: list[Tensor], device: torch.device) -> list[Tensor]:
     """Images (C, H, W) on `device`; those in main memory travel in one pinned piece."""
-    if device.type == "cpu" or all(image.device == device for image in images):
+    away = [image for image in images if image.device != device]
+    if not away:
         return images
-    sizes = [image.numel() for image in images]
+    sizes = [image.numel() for image in away]
     packed = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=True)
-    for image, piece in zip(images, torch.split(packed, sizes), strict=True):
+    for image, piece in zip(away, torch.split(packed, sizes), strict=True):
         piece.view(*image.shape[1:], image.shape[0]).copy_(image.permute(1, 2, 0))
-    moved = torch.split(packed.to(device, non_blocking=True), sizes)
+    moved = iter(torch.split(packed.to(device, non_blocking=True), sizes))
     return [
-        piece.view(*image.shape[1:], image.shape[0]).permute(2, 0, 1)
-        for image, piece in zip(images, moved, strict=True)
+        image if image.device == device else next(moved).view(*image.shape[1:], image.shape[0]).permute(2, 0, 1)
+        for image in images
     ]
 
 

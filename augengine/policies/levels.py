@@ -82,7 +82,7 @@ class Level:
         head = (
             *(op.code, p, level.signed, where, level.base, level.scale, RULES.index(rule), *ends),
             *(SIDES.index(level.side), FORMS.index(level.form), DRAWS.index(draw.kind)),
-            *(draw.level, draw.spread, draw.most, levels, mixed),
+            *(draw.level, draw.spread, draw.most, levels, mixed, 0),
         )
         return (*map(float, head), *args, *(0.0,) * (max_width() - len(args)))
 

@@ -1,7 +1,7 @@
 // Plays a GPU for kernels/cuda.cu under g++: one block at a time, one fiber for each thread of it.
 //
-// A thread runs until it meets a barrier or its end; then the next one runs, in an order that the test chooses. So a
-// missing barrier shows as a result that depends on the order. Shared memory is one section of the library, filled with
+// A thread runs until it meets a barrier, of its block or its warp, or its end; then the next one runs, in an order that
+// the test chooses. So a missing barrier shows as a result that depends on the order. Shared memory is one section of the library, filled with
 // the test's poison before every block, so a read before a write shows as a result that depends on the poison.
 #pragma once
 #include <math.h>
@@ -18,10 +18,27 @@ struct Index {
 extern Index threadIdx, blockIdx, gridDim;
 
 void __syncthreads();
+void __syncwarp();
+
+// While one lives in a function of this file, a checked build (sanitizer.cpp) does not look at what this thread reads and
+// writes, which is the emulation's own doing; told what an atomic touches, it notes that.
+struct Unwatched {
+#ifdef AE_CHECKED
+  Unwatched();
+  Unwatched(const void* atomic, int bytes);
+  ~Unwatched();
+  Unwatched(const Unwatched&) = delete;
+#else
+  Unwatched() {}
+  Unwatched(const void*, int) {}
+  ~Unwatched() {}
+#endif
+};
 
 // Threads take turns, so plain arithmetic is atomic.
 template <class T>
 T atomicAdd(T* at, T v) {
+  const Unwatched access(at, sizeof *at);
   const T old = *at;
   *at = old + v;
   return old;
@@ -29,6 +46,7 @@ T atomicAdd(T* at, T v) {
 
 template <class T>
 T atomicMin(T* at, T v) {
+  const Unwatched access(at, sizeof *at);
   const T old = *at;
   if (v < old) *at = v;
   return old;
@@ -36,6 +54,7 @@ T atomicMin(T* at, T v) {
 
 template <class T>
 T atomicMax(T* at, T v) {
+  const Unwatched access(at, sizeof *at);
   const T old = *at;
   if (v > old) *at = v;
   return old;

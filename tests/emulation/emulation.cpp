@@ -1,7 +1,7 @@
-// The library that tests/test_cuda.py loads: kernels/cuda.cu compiled by g++, and `emulate`, which launches a kernel.
-#include "device.h"
+// The library that tests/test_cuda.py loads: `emulate`, which launches one of the kernels that kernels.cpp compiles.
+#include "emulation.h"
 
-#include "cuda.cu"
+#include "device.h"
 
 #include <setjmp.h>
 #include <stdlib.h>
@@ -13,17 +13,18 @@
 #include <vector>
 
 Index threadIdx, blockIdx, gridDim;
-extern char __start_shared_memory, __stop_shared_memory;  // made by the linker
 
 namespace {
 
-typedef void Kernel(u8* workspace, void* out, int first, int count);
 enum : size_t { STACK_BYTES = 64 << 10 };
+
+enum State { RUNS, WAITS_FOR_WARP, WAITS_FOR_BLOCK, DONE };
 
 struct Fiber {
   ucontext_t start;
   jmp_buf place;  // switches by setjmp cost a hundredth of those by ucontext, which ask the kernel
-  bool started, done;
+  bool started;
+  State state;
   std::vector<char> stack = std::vector<char>(STACK_BYTES);
 };
 
@@ -38,15 +39,15 @@ Fiber fibers[BLOCK_THREADS];
 jmp_buf scheduler;
 ucontext_t scheduler_context;
 
-void yield() {
+void yield(State state) {
+  fibers[threadIdx.x].state = state;
   if (!_setjmp(fibers[threadIdx.x].place)) _longjmp(scheduler, 1);
 }
 
 void live() {
   for (;;) {
     launch.kernel(launch.workspace, launch.out, launch.first, launch.count);
-    fibers[threadIdx.x].done = true;
-    yield();
+    yield(DONE);
   }
 }
 
@@ -54,7 +55,8 @@ void live() {
 void resume(int thread) {
   threadIdx.x = thread;
   Fiber& fiber = fibers[thread];
-  if (_setjmp(scheduler)) return;
+  if (_setjmp(scheduler)) return checks_turn(nullptr, 0);
+  checks_turn(fiber.stack.data(), STACK_BYTES);
   if (fiber.started) _longjmp(fiber.place, 1);
   fiber.started = true;
   getcontext(&fiber.start);
@@ -64,32 +66,47 @@ void resume(int thread) {
   swapcontext(&scheduler_context, &fiber.start);
 }
 
-// false: some threads ended while others wait at a barrier
+bool all_are(State state, int first, int count) {
+  return std::all_of(fibers + first, fibers + first + count, [&](const Fiber& f) { return f.state == state; });
+}
+
+// Lets threads go on whose barrier all others have met too; false if there are none.
+bool release() {
+  bool released = false;
+  const auto go_on = [&](State state, int first, int count) {
+    if (!all_are(state, first, count)) return;
+    for (int i = first; i < first + count; i++) fibers[i].state = RUNS;
+    released = true;
+  };
+  for (int first = 0; first < BLOCK_THREADS; first += WARP) go_on(WAITS_FOR_WARP, first, WARP);
+  go_on(WAITS_FOR_BLOCK, 0, BLOCK_THREADS);
+  return released;
+}
+
+// false: some threads wait at a barrier that others never meet
 bool run_block(std::vector<int>& order, std::mt19937* shuffle) {
-  for (Fiber& f : fibers) f.done = false;
-  for (;;) {
+  for (Fiber& f : fibers) f.state = RUNS;
+  do {
     if (shuffle) std::shuffle(order.begin(), order.end(), *shuffle);
     for (int thread : order)
-      resume(thread);
-    const int done = std::count_if(fibers, fibers + BLOCK_THREADS, [](const Fiber& f) { return f.done; });
-    if (done == BLOCK_THREADS) return true;
-    if (done) break;
-  }
+      if (fibers[thread].state == RUNS) resume(thread);
+    if (all_are(DONE, 0, BLOCK_THREADS)) return true;
+  } while (release());
   for (Fiber& f : fibers) f.started = false;  // those at the barrier never go on
   return false;
 }
 
-Kernel* kernel_named(const char* name) {
-#define AE_CASE(kernel) \
-  if (!strcmp(name, #kernel)) return kernel;
-  AE_KERNELS(AE_CASE)
-#undef AE_CASE
-  return nullptr;
-}
-
 }  // namespace
 
-void __syncthreads() { yield(); }
+void __syncthreads() {
+  yield(WAITS_FOR_BLOCK);
+  checks_barrier();
+}
+
+void __syncwarp() {
+  yield(WAITS_FOR_WARP);
+  checks_warp_barrier();
+}
 
 // order: 0 forward, 1 reverse, 2 random. Gives 0, or 1 for an unknown kernel, 2 where threads disagree on a barrier.
 extern "C" int emulate(const char* kernel, int blocks, u8* workspace, void* out, int first, int count, int order,
@@ -102,9 +119,11 @@ extern "C" int emulate(const char* kernel, int blocks, u8* workspace, void* out,
   for (int i = 0; i < BLOCK_THREADS; i++) threads[i] = order == 1 ? BLOCK_THREADS - 1 - i : i;
   if (order == 2) std::shuffle(blocks_in_order.begin(), blocks_in_order.end(), random);
   gridDim.x = blocks;
+  checks_launch(kernel);
   for (int block : blocks_in_order) {
     blockIdx.x = block;
     memset(&__start_shared_memory, poison, &__stop_shared_memory - &__start_shared_memory);
+    checks_block();
     if (!run_block(threads, order == 2 ? &random : nullptr)) return 2;
   }
   return 0;
