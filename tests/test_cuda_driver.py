@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+import augengine as ae
 from augengine import _native
 from augengine.backends import cuda
 from augengine.backends.cuda import CudaDriver, kernels_of, upload
 from augengine.backends.nvrtc import KERNELS, Variant, compile_kernels
+from augengine.backends.small import constants_on, small_plan
 
 SMALL = Variant((), 3, 0)
 LAUNCHES = [("finish", 0, 1, 1)]
@@ -211,6 +213,13 @@ def test_capture_of_kernels_that_are_not_loaded_says_to_run_once(gpu):
     gpu.capturing = True
     launch()
     assert len(gpu.launched) == 2
+
+
+def test_capture_before_the_constants_are_there_says_to_run_once(gpu):
+    gpu.capturing = True
+    plan = small_plan(ae.Pipeline(ae.RandomHorizontalFlip()).plan((8, 8)))
+    with pytest.raises(RuntimeError, match=r"CUDA graph.*run the pipeline once"):
+        constants_on(plan, torch.device("cuda", 0))
 
 
 class FakeMemory:

@@ -14,7 +14,7 @@ import torch
 
 from augengine import _native
 from augengine.backends.cpu import DTYPES
-from augengine.backends.cuda_errors import check_torch, explained, out_of_memory
+from augengine.backends.cuda_errors import check_outside_capture, check_torch, explained, out_of_memory
 from augengine.backends.images import Images
 from augengine.backends.nvrtc import Variant, compile_kernels, cuda_core, variant_of
 from augengine.backends.small import constants_on, small_plan
@@ -161,11 +161,7 @@ def _load(index: int, variant: Variant) -> dict[str, Any]:
     """Kernels stay loaded: a handle lives as long as its kernel, and a CUDA graph may hold it."""
     # cuda-core hangs after a failed get_kernel on a machine without a GPU; current_gpu raises there instead.
     device = current_gpu(index)
-    if torch.cuda.is_current_stream_capturing():
-        raise RuntimeError(
-            "CUDA graph: this pipeline's kernels are not loaded yet, and a capture cannot load them; "
-            "run the pipeline once on this batch before it"
-        )
+    check_outside_capture()
     try:
         code = compile_kernels(f"sm_{device.arch}", variant)
     except ValueError as error:

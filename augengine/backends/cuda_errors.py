@@ -66,6 +66,15 @@ def check_torch() -> None:
         )
 
 
+def check_outside_capture() -> None:
+    """Raises RuntimeError where a CUDA graph captures the current stream, which what comes next would break."""
+    if torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            "CUDA graph: what this pipeline needs on the GPU is not there yet, and a capture cannot load it; "
+            "run the pipeline once on this batch before it"
+        )
+
+
 def _driver_knows() -> str:
     try:
         _, version = cuda_core("cuda.bindings.driver").cuDriverGetVersion()
