@@ -1,4 +1,4 @@
-"""What drives a GPU: its errors are sentences, its launches fit streams, threads and graphs. The GPU is a fake."""
+"""What drives a GPU: errors are sentences, launches fit streams, threads and graphs; on a fake and on a real one."""
 
 import ctypes
 import subprocess
@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pictures import noise
 
 import augengine as ae
 from augengine import _native
@@ -292,3 +293,50 @@ def test_first_refused_launch_is_told_and_the_last(driver):
     ctypes.c_int.in_dll(driver, "refused").value = 1
     assert launch_natively(driver, [(1, 0, 1, 1), (2, 0, 1, 1), (3, 0, 1, 1)]) == 719
     assert ctypes.c_int.in_dll(driver, "launches").value == 1
+
+
+@pytest.fixture
+def photos():
+    """Images and their ids for a real card."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device here")
+    return torch.stack([noise(33, 47, seed=i) for i in range(4)]), range(4)
+
+
+REAL = ae.Pipeline(ae.RandomResizedCrop(16), ae.ColorJitter(0.4, 0.4, 0.4), ae.RandomRotation(30))
+
+
+@pytest.mark.gpu
+def test_side_stream_gives_the_cpus_bits(photos):
+    images, ids = photos
+    moved, stream = images.cuda(), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        got = [REAL(moved, sample_ids=ids, epoch=epoch) for epoch in range(20)]
+    stream.synchronize()
+    for epoch, batch in enumerate(got):
+        assert torch.equal(batch.cpu(), REAL(images, sample_ids=ids, epoch=epoch))
+
+
+@pytest.mark.gpu
+def test_fresh_threads_give_the_cpus_bits(photos):
+    images, ids = photos
+    moved = images.cuda()
+    torch.cuda.synchronize()
+    with ThreadPoolExecutor(4) as pool:
+        for got in pool.map(lambda _: REAL(moved, sample_ids=ids).cpu(), range(8)):
+            assert torch.equal(got, REAL(images, sample_ids=ids))
+
+
+@pytest.mark.gpu
+def test_graph_replays_its_draws_on_other_pixels(photos):
+    images, ids = photos
+    moved, graph = images.cuda(), torch.cuda.CUDAGraph()
+    REAL(moved, sample_ids=ids)
+    with torch.cuda.graph(graph):
+        got = REAL(moved, sample_ids=ids)
+    for epoch in range(20):  # other copies through pinned memory
+        REAL(moved, sample_ids=ids, epoch=epoch)
+    moved.copy_(255 - images)
+    graph.replay()
+    assert torch.equal(got.cpu(), REAL(255 - images, sample_ids=ids))
