@@ -5,7 +5,7 @@ from torch import Tensor
 registry_hash: str
 MAX_PATCHES: int
 ENTRY_ARGS: int
-SMALL_BYTES: int
+SMALL_IMAGE_BYTES: int
 
 def sample(
     spec: NDArray[float64],

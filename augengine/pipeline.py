@@ -18,6 +18,7 @@ from augengine.backends.images import Images, check_images
 from augengine.ops import MAX_SIDE, op_coded
 from augengine.plan import Plan, compile_draws, compile_plan
 from augengine.sampling import MAX_TRANSFORMS, Draws, Keys, Program, draw_program, parse_json
+from augengine.targets import mix_targets, soft_targets
 from augengine.transforms import Normalize, Size, Transform, from_config, to_config
 
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.uint8)}
@@ -78,8 +79,6 @@ class Pipeline:
             or not 0 <= label_smoothing < 1
         ):
             raise ValueError(f"Pipeline.label_smoothing: got {label_smoothing!r}; expected a number in [0, 1)")
-        if not isinstance(mix_group, int) or isinstance(mix_group, bool) or not 1 < mix_group <= 2**20:
-            raise ValueError(f"Pipeline.mix_group: got {mix_group!r}; expected a number of samples in [2, 2**20]")
         _check_order(transforms, dtype)
         for name, value in list(locals().items()):
             if name != "self":
@@ -107,7 +106,7 @@ class Pipeline:
         """
         checked = check_images(images)
         ids: Ids = sample_ids
-        if masks is None and boxes is None and checked.strides is not None:
+        if masks is None and boxes is None and self._may_draw_on(checked):
             ids = kept = _check_ids_on(checked.device, sample_ids, len(checked))
             out = self._run_on_device(checked, kept, epoch)
             if out is not None:
@@ -207,11 +206,16 @@ class Pipeline:
     def _draw(self, ids: NDArray[np.int64], epoch: int, sizes: NDArray[np.int32]) -> Program:
         return draw_program(self._draws, self.seed, _check_epoch(epoch), ids, sizes, self.mix_group)
 
+    def _may_draw_on(self, images: Images) -> bool:
+        """Whether the images' device may draw their program: of a dense batch that does not mix."""
+        backend = load_backend(backend_name(self.backend, images.device))
+        return backend.run_keys is not None and images.strides is not None and not self._draws.mix_positions
+
     def _run_on_device(self, images: Images, ids: NDArray[np.int64] | Tensor, epoch: int) -> Tensor | None:
         """The finished batch of a dense one where its device draws the program, too; None where the host must."""
         name = backend_name(self.backend, images.device)
         run_keys = load_backend(name).run_keys
-        if run_keys is None or self._draws.mix_positions:
+        if run_keys is None:
             return None
         in_size = (int(images.sizes[0, 0]), int(images.sizes[0, 1]))
         plan = self._plan(in_size, self._out_size(in_size), images.channels, str(images.device), name)
@@ -269,45 +273,6 @@ class Pipeline:
 
     def __getstate__(self) -> dict[str, object]:  # without what is compiled: another version's may differ
         return {f.name: getattr(self, f.name) for f in fields(self)}
-
-
-def mix_targets(program: Program, soft: Tensor, out_size: Size) -> Tensor:
-    """Soft targets (B, K) mixed as the images are, in float32: each row's own times its weight, plus its partners'."""
-    sources, weights = program.mixed_rows(out_size)
-    used = np.flatnonzero(weights.any(0))
-    parts = (torch.from_numpy(weights[:, k : k + 1].astype(np.float32)).to(soft.device) for k in used)
-    rows = (torch.from_numpy(sources[:, k]).to(soft.device) for k in used)
-    products = [soft[row] * part for row, part in zip(rows, parts, strict=True)]
-    return sum(products[1:], start=products[0])
-
-
-def soft_targets(targets: Any, num_classes: int | None, label_smoothing: float = 0.0) -> Tensor:
-    """Float32 (B, K) targets from class indices (B,), or from such targets, smoothed: (1 - e) * target + e / K."""
-    soft = _one_hot(targets, num_classes)
-    return soft * (1.0 - label_smoothing) + label_smoothing / soft.shape[1] if label_smoothing else soft
-
-
-def _one_hot(targets: Any, num_classes: int | None) -> Tensor:
-    if not isinstance(targets, Tensor) or targets.ndim not in (1, 2):
-        got = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
-        raise ValueError(
-            f"targets: got {got}; to mix or smooth them, expected a tensor of class indices (B,) or soft (B, K)"
-        )
-    if targets.ndim == 2:
-        if num_classes is not None and targets.shape[1] != num_classes:
-            raise ValueError(f"targets: got shape {tuple(targets.shape)}; expected (B, {num_classes}), of num_classes")
-        return targets.float()
-    if num_classes is None:
-        raise ValueError(
-            "targets: class indices can only be mixed or smoothed with Pipeline(num_classes=...), which is missing"
-        )
-    if targets.is_floating_point() or targets.dtype == torch.bool:
-        raise TypeError(f"targets: got {targets.dtype} of shape (B,); expected whole class indices, or soft (B, K)")
-    low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= num_classes:
-        expected = f"0 to {num_classes - 1} (num_classes={num_classes})"
-        raise ValueError(f"targets: got class indices {low} to {high}; expected {expected}")
-    return torch.nn.functional.one_hot(targets.long(), num_classes).float()
 
 
 def _check_sizes(size: object, count: int) -> NDArray[np.int32]:
@@ -368,7 +333,8 @@ def _check_ids_on(device: torch.device, ids: Ids, count: int) -> NDArray[np.int6
     """Ids for images on `device`: those that lie there stay, so that the host need not wait for them."""
     if device.type == "cpu" or not isinstance(ids, Tensor) or ids.device != device:
         return _check_ids(ids, count)
-    if ids.shape != (count,) or ids.is_floating_point() or ids.dtype == torch.bool:
+    whole = ids.dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+    if ids.shape != (count,) or not whole:
         raise ValueError(
             f"sample_ids: got shape {tuple(ids.shape)} of {ids.dtype}; expected whole numbers, one for each of the "
             f"{count} images"

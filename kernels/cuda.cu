@@ -5,43 +5,11 @@
 // are integers, and float arithmetic is compiled without contraction, so the bits are those of the CPU pass.
 // The file also compiles with g++ against tests/emulation/device.h.
 #include "cuda_mix.h"
+#include "cuda_statistics.h"
 #include "dispatch.h"
 
 using namespace ae;
 using namespace ae::AE_ISA;
-
-namespace {
-
-struct SharedStats {
-  u32 histogram[256], below[256], scan[256];
-  u64 sum;
-  u32 lo, hi;
-};
-
-// Statistics of [256] counts; every thread of the block gets the same.
-__device__ Stats stats_of(const u32* counts, SharedStats& s) {
-  const int v = threadIdx.x;
-  __syncthreads();  // the channel before may still be read
-  s.histogram[v] = s.scan[v] = counts[v];
-  if (v == 0) { s.sum = 0; s.lo = 255; s.hi = 0; }
-  __syncthreads();
-  if (s.histogram[v]) {
-    atomicMin(&s.lo, (u32)v);
-    atomicMax(&s.hi, (u32)v);
-    atomicAdd(&s.sum, (u64)s.histogram[v] * v);
-  }
-  for (int reach = 1; reach < 256; reach *= 2) {
-    const u32 own = s.scan[v], before = v >= reach ? s.scan[v - reach] : 0;
-    __syncthreads();
-    s.scan[v] = own + before;
-    __syncthreads();
-  }
-  s.below[v] = s.scan[v] - s.histogram[v];
-  __syncthreads();
-  return {s.histogram, s.below, (int)s.lo, (int)s.hi, s.scan[255], s.sum};
-}
-
-}  // namespace
 
 // Coefficients of a resize, one thread for each output.
 AE_KERNEL(taps) {
@@ -54,22 +22,17 @@ AE_KERNEL(taps) {
   for (int j = used; j < s.taps.width; j++) own[j] = 0;
 }
 
-// Histograms of each channel, or of luma.
+// What tables are made from: histograms, or no more than an op reads.
 AE_KERNEL(statistics) {
-  __shared__ u32 counts[3 * 256];
+  __shared__ u32 shared[COUNTER_COPIES * 3 * 256];
+  __shared__ u64 sum;
   const Step& s = step_of_block(workspace, first, count);
-  const Reader in(workspace, s.in, s.row, s.pending);
-  const int channels = channels_in(workspace), tables = s.of_luma ? 1 : channels;
-  for (int i = threadIdx.x; i < tables * 256; i += BLOCK_THREADS) counts[i] = 0;
-  __syncthreads();
-  each_pixel(blockIdx.x - s.first_block, STATISTICS_PIXELS, s.in.h, s.in.w, [&](int x, int y) {
-    if (s.of_luma && channels == 3) atomicAdd(&counts[luma(in(0, x, y), in(1, x, y), in(2, x, y))], 1u);
-    else for (int k = 0; k < channels; k++) atomicAdd(&counts[k * 256 + in(k, x, y)], 1u);
-  });
-  __syncthreads();
-  u32* const total = (u32*)(workspace + batch_in(workspace).histograms + s.histograms);
-  for (int i = threadIdx.x; i < tables * 256; i += BLOCK_THREADS)
-    if (counts[i]) atomicAdd(&total[i], counts[i]);
+  void* const total = workspace + batch_in(workspace).histograms + s.histograms;
+  switch (s.reads) {
+    case READS_LUMA: return sum_luma(workspace, s, &sum, (u64*)total);
+    case READS_RANGE: return find_range(workspace, s, shared, (u32*)total);
+    default: return count_values(workspace, s, shared, (u32*)total);
+  }
 }
 
 // Composes a row's table calls into its pending table, one thread for each entry.
@@ -77,18 +40,16 @@ AE_KERNEL(tables) {
   __shared__ SharedStats shared;
   const Step& s = step_of_block(workspace, first, count);
   const Call* const calls = calls_in(workspace) + s.call;
-  const u32* const counts = (const u32*)(workspace + batch_in(workspace).histograms + s.histograms);
   u8* const table = (u8*)pending_of(workspace, s.row) + threadIdx.x;
-  Stats stats = {};
   for (int k = 0; k < channels_in(workspace); k++) {
-    if (s.histograms >= 0 && !(s.of_luma && k > 0)) stats = stats_of(counts + k * 256, shared);
+    const Stats stats = stats_of(workspace, s, k, shared);
     u8 v = s.pending & PENDING_BYTES ? table[k * 256] : (u8)threadIdx.x;
     for (int i = 0; i < s.calls; i++) v = table_entry(calls[i], v, k, stats);
     table[k * 256] = v;
     if (s.last) keep_finished(workspace, s.row, k, threadIdx.x, v);
     if (threadIdx.x != 0 || s.outside_from >= s.calls) continue;
     u8* const outside = table + OUTSIDE_AT + k;
-    u8 o = s.pending & PENDING_OUTSIDE ? *outside : (u8)map_of(workspace, s.in)->outside[k];
+    u8 o = s.pending & PENDING_OUTSIDE ? *outside : outside_of(*map_of(workspace, s.in), k);
     for (int i = s.outside_from; i < s.calls; i++) o = table_entry(calls[i], o, k, stats);
     *outside = o;
     if (s.last) keep_finished(workspace, s.row, k, FINISHED_OUTSIDE, o);

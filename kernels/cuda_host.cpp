@@ -97,7 +97,7 @@ nb::tuple small_batch(int count, int channels, const std::array<int64_t, 7>& ima
   const int images_a_block = images_of_block(b);
   const auto blocks = [&](int each) { return (count + each - 1) / each; };
   nb::list launches;
-  launches.append(nb::make_tuple("draw", 0, count, blocks(BLOCK_THREADS)));
+  launches.append(nb::make_tuple("draw", 0, count, blocks(WARP)));
   launches.append(nb::make_tuple("small", 0, count, blocks(images_a_block)));
   return nb::make_tuple(owned_bytes(head, *head), size, launches);
 }
@@ -133,5 +133,5 @@ void add_cuda(nb::module_& m) {
         nb::arg("image_bytes"), nb::arg("seed"), nb::arg("epoch"), nb::arg("group"), nb::arg("ids"));
   m.def("launch", &launch, nb::arg("launch_kernel"), nb::arg("stream"), nb::arg("launches"), nb::arg("workspace"),
         nb::arg("out"));
-  m.attr("SMALL_BYTES") = (int)ae::baseline::SMALL_BYTES;
+  m.attr("SMALL_IMAGE_BYTES") = (int)ae::baseline::MOST_IMAGE_BYTES;
 }

@@ -1,4 +1,4 @@
-// Coordinate maps. A geometry op makes a Geometry (geometry_ops.h: on the host, in double, once a sample); a pass then
+// Coordinate maps. A geometry op makes a Geometry (geometry_ops.h: in double, once a sample); a pass then
 // walks the output and asks it where to read. The rules and roundings are Pillow's.
 #pragma once
 #include "taps.h"

@@ -48,9 +48,9 @@ inline int kernel_of(const Call& call) {
   return -1;
 }
 
-inline bool reads_luma(const Call& call) {
+inline Reads reads_of(const Call& call) {
 #define AE_CASE(name) || call.op == OP_##name
-  return false AE_LUMA_OPS(AE_CASE);
+  return false AE_LUMA_OPS(AE_CASE) ? READS_LUMA : false AE_RANGE_OPS(AE_CASE) ? READS_RANGE : READS_HISTOGRAM;
 #undef AE_CASE
 }
 
@@ -61,7 +61,7 @@ inline int cover(i64 n, int each) { return (int)((n + each - 1) / each); }
 inline int blocks_of(const Step& s) {
   switch (s.kernel) {
     case KERNEL_taps: return cover(s.taps.out, BLOCK_THREADS);
-    case KERNEL_statistics: return cover((i64)s.in.h * s.in.w, STATISTICS_PIXELS);
+    case KERNEL_statistics: return cover((i64)s.in.h * cover(s.in.w, FOUR), FINISH_GROUPS);
     case KERNEL_tables: return 1;
   }
   return cover((i64)s.out.h * s.out.w, BLOCK_PIXELS);

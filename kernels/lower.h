@@ -132,7 +132,7 @@ class Lowering {
     add_table(call);  // in the same wave, which launches statistics first
     for (size_t i = steps_.size() - 2; i < steps_.size(); i++) {
       steps_[i].histograms = histograms_;
-      steps_[i].of_luma = reads_luma(call);
+      steps_[i].reads = reads_of(call);
     }
     histograms_ += 3 * 256 * (i64)sizeof(u32);
   }

@@ -6,7 +6,7 @@
 //   RANGE       u8  name(u8 v, const Stats& of_channel, const double*)   a table entry; reads only lo and hi
 //   WINDOW      Int name(const WindowOf<Int>&, const double* args)       3x3 neighbours; a template
 //   CONVOLUTION Convolution name(const double* args)                     host only: a separable kernel
-//   MAP         Geometry name(const double* args, int h, int w)          host only: the coordinate map
+//   MAP         Geometry name(const double* args, int h, int w)          the coordinate map
 //   RECTANGLE   Region name(const double* args)                          a rectangle
 //   PATCH       Patch name(const double* args, int i, int h, int w)      after normalisation: the i-th patch of a mix
 //   CHAIN       float name(float sum, u8 v, const double* args)          a sum of versions of the image

@@ -1,4 +1,5 @@
-// Small images: `draw` draws each row's calls, a thread a row, by the very samplers of the host; `small` runs them, a
+// Small images: `draw` draws each row's calls, a thread a row and a warp a block, so that few rows spread over the whole
+// card, by the very samplers of the host; `small` runs them, a
 // warp an image, which stays in shared memory from its first byte to its finished values. The warps of a block share
 // nothing, so that their only barrier is the warp's.
 #include "cuda_finish.h"
@@ -279,8 +280,8 @@ __device__ Geometry drawn_geometry(const Call& call, int h, int w) {
 
 AE_KERNEL(draw) {
   const SmallBatch& b = small_batch_in(workspace);
-  const int row = blockIdx.x * BLOCK_THREADS + threadIdx.x, size[2] = {b.in_h, b.in_w};
-  if (row >= count) return;
+  const int row = blockIdx.x * WARP + threadIdx.x, size[2] = {b.in_h, b.in_w};
+  if (threadIdx.x >= WARP || row >= count) return;
   const u8* const constants = (const u8*)b.constants;
   const u64* const ids = b.ids ? (const u64*)b.ids : (const u64*)(workspace + b.own_ids);
   const Samples samples = {(Call*)(workspace + b.calls), b.slots, count, b.group, ids, size, 0, b.seed, b.epoch};

@@ -2,13 +2,16 @@
 // so that the host neither draws nor lowers anything. What both read: the batch, copied to the workspace's start for
 // every call, and constants of the pipeline, copied to the device once.
 #pragma once
-#include "geometry.h"
+#include "step.h"
 
 namespace ae { namespace AE_ISA {
 
 #define AE_SMALL_KERNELS(X) X(draw) X(small)
 
-enum : int { WARP = 32, SMALL_BYTES = 48 << 10, LEAST_IMAGE_BYTES = 3 * 260 * 4 };
+// Of shared memory: a block's, and of each image, which must also hold a table of finished values, at most a multiple
+// of 16.
+enum : int { WARP = 32, SMALL_BYTES = 48 << 10, LEAST_IMAGE_BYTES = FINISHED_BYTES,
+             MOST_IMAGE_BYTES = (SMALL_BYTES - TABLE_BYTES) / 32 * 16 };
 
 struct SmallBatch {
   int channels, dtype, in_h, in_w, out_h, out_w;
@@ -30,7 +33,7 @@ static_assert(sizeof(SmallBatch) == 200, "tests/checked.py reads its last five")
 AE_FN int bytes_of_image(const SmallBatch& b) {
   return (max_of(b.image_bytes, LEAST_IMAGE_BYTES) + 15) & ~15;
 }
-AE_FN int bytes_of_warp(const SmallBatch& b) { return 2 * bytes_of_image(b) + 784; }
+AE_FN int bytes_of_warp(const SmallBatch& b) { return 2 * bytes_of_image(b) + TABLE_BYTES; }
 AE_FN int images_of_block(const SmallBatch& b) { return min_of(8, SMALL_BYTES / bytes_of_warp(b)); }
 
 }}  // namespace

@@ -23,7 +23,10 @@ enum KernelCode : int {
   KERNELS
 };
 
-enum : int { BLOCK_THREADS = 256, BLOCK_PIXELS = 1024, STATISTICS_PIXELS = 4096 };
+enum : int { BLOCK_THREADS = 256, BLOCK_PIXELS = 1024 };
+
+// What a statistics step finds: [3][256] counts, one u64, or for each channel two u32 (cuda_statistics.h).
+enum Reads : int { READS_HISTOGRAM, READS_LUMA, READS_RANGE };
 
 // A table of finished values: by channel one of each byte, and one of the pixels outside.
 enum : int { FINISHED_VALUES = 260, FINISHED_OUTSIDE = 256, FINISHED_BYTES = 3 * FINISHED_VALUES * 4 };
@@ -63,8 +66,8 @@ struct Step {
   int call, calls;       // which calls; tables composes several, of which only the first may read statistics
   int outside_from;      // tables: the first of them that changes the pixels outside, too
   int last;              // tables: what it makes is finished with
-  int of_luma;           // statistics, tables
-  i64 histograms;        // statistics, tables: [3][256] counts, or -1 for none
+  int reads;             // statistics, tables: Reads
+  i64 histograms;        // statistics, tables: where they are, or -1 for none
   int along_x;           // resample
   Taps taps;             // taps, resample; convolutions: where its float weights lie, first those of x (`in` of them)
   View sum;              // chains: float32 planes

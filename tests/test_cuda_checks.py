@@ -101,11 +101,15 @@ FAULTS = {  # what is planted, in place of what, and what is found
     "a histogram without a barrier": ("counts[i] = 0;\n  __syncthreads();", "counts[i] = 0;", "race"),
     "a histogram without its zeros": ("counts[i] = 0;", ";", "uninitialised"),
     "a count without atomics": (
-        "atomicAdd(&counts[k * 256 + in(k, x, y)], 1u)",
-        "counts[k * 256 + in(k, x, y)]++",
+        "atomicAdd(&own[k * 256 + bytes.v[i]], 1u)",
+        "own[k * 256 + bytes.v[i]]++",
         "race",
     ),
-    "a sum over blocks without atomics": ("atomicAdd(&total[i], counts[i])", "total[i] += counts[i]", "race"),
+    "a sum over blocks without atomics": (
+        "atomicAdd(&total[i / 256 * 256 + pixels.seen(i / 256, (u8)(i % 256))], sum)",
+        "total[i] += sum",
+        "race",
+    ),
     "a prefix sum without a barrier": ("v - reach] : 0;\n    __syncthreads();", "v - reach] : 0;", "race"),
     "a table of values without a barrier": (
         "outside[k]] : T();\n  }\n  __syncthreads();",

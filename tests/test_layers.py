@@ -11,7 +11,7 @@ LADDER = (
     ("transforms",),
     ("plan",),
     ("backends", "policies"),
-    ("annotations",),
+    ("annotations", "targets"),
     ("pipeline",),
     ("functional", "preview"),
     ("data",),

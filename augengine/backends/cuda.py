@@ -1,7 +1,7 @@
-"""The CUDA backend: the kernels of ``kernels/cuda.cu``, launched on torch's current stream without waiting for it.
+"""The CUDA backend: kernels launched on torch's current stream, without waiting for it; memory from torch's allocator.
 
 The host lowers a program to steps (``kernels/lower.h``), copies them to a workspace on the device and launches one
-kernel for each kind of step in each wave. Memory comes from torch's allocator.
+kernel of ``kernels/cuda.cu`` for each kind of step in each wave. ``kernels/small.cu`` draws and runs small images.
 """
 
 import ctypes
@@ -96,6 +96,7 @@ class CudaBackend:
         )
         workspace = self._driver.allocate(size, images.device)
         upload(torch.from_numpy(head), workspace)
+        _keep_for_stream(constants)
         self._driver.launch(launches, workspace, out, small.variant)
         return out
 
@@ -140,6 +141,17 @@ def upload(head: torch.Tensor, workspace: torch.Tensor) -> None:
             if torch.cuda.is_current_stream_capturing():
                 CAPTURED.append(head)
     workspace[: len(head)].copy_(head, non_blocking=True)
+
+
+def _keep_for_stream(shared: torch.Tensor) -> None:
+    """Keeps what calls share until the current stream has read it, even where it is dropped meanwhile."""
+    if not shared.is_cuda:
+        return
+    with torch.cuda.device(shared.device):
+        if torch.cuda.is_current_stream_capturing():
+            CAPTURED.append(shared)
+        else:
+            shared.record_stream(torch.cuda.current_stream())
 
 
 def current_gpu(index: int) -> Any:

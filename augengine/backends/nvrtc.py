@@ -1,5 +1,4 @@
-"""Compiles ``kernels/cuda.cu`` at run time: the source as one text, options, what a compiled kernel depends on, and a
-report without a GPU."""
+"""Compiles the kernels at run time: their source as one text, options, and a report that needs no GPU."""
 
 import hashlib
 import io
@@ -96,7 +95,7 @@ class Variant:
     def constants(self) -> dict[str, str]:
         """The macros that the kernels are compiled with."""
         found = {} if self.channels is None else {"AE_CHANNELS": str(self.channels), "AE_DTYPE": str(self.dtype)}
-        if self.samplers:
+        if self.unit == "small.cu":
             lists = {"AE_DRAWN_SAMPLERS(X)": self.samplers, "AE_DRAWN_MAP_OPS(X)": self.maps}
             found |= {name: " ".join(f"X({item})" for item in items) for name, items in lists.items()}
         return found

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ SAMPLERS = POLICIES | {"call", "jitter", "center_crop", "random_crop", "erase", 
 READS = {"channel", "pixel", "histogram", "luma", "range", "window", "rectangle", "map"}
 EXACT_MAPS = {"horizontal_flip", "vertical_flip", "crop", "pad"}  # drawn anywhere: whole numbers alone
 ERASE_CHANNELS = 1  # EraseFill: normal draws, by functions that differ from machine to machine
-TABLE_BYTES = 784  # of a warp, beside its two images
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +47,10 @@ def small_plan(plan: Plan) -> SmallPlan | None:
     if plan.in_size is None or not plan.transforms or not fitting:
         return None
     sizes = _sizes(plan.transforms, plan.in_size)
+    if sizes[-1] != plan.out_size:  # a transform that does not tell what size it gives
+        return None
     image_bytes = plan.channels * max(h * w for h, w in sizes)
-    if 2 * image_bytes + TABLE_BYTES + 64 > _native.SMALL_BYTES:
+    if image_bytes > _native.SMALL_IMAGE_BYTES:
         return None
     draws = compile_draws(plan.transforms)
     before = np.array([sizes[i] for i, _ in specs], np.int32).reshape(-1, 2)
@@ -69,7 +70,7 @@ def _in_order(names: set[str]) -> tuple[str, ...]:
 
 
 def _is_drawn(transform: Transform, spec: Spec) -> bool:
-    """Whether the device draws it as the host does, and it leaves an image that shared memory holds."""
+    """Whether the device draws it as the host does, and runs its ops."""
     reads = {OPS[name].reads for name in spec.ops}
     maps = {name for name in spec.ops if OPS[name].reads == "map"}
     return (
@@ -89,9 +90,9 @@ def _sizes(transforms: tuple[Transform, ...], size: Size) -> list[Size]:
     return sizes
 
 
-@cache
+@lru_cache(maxsize=256)
 def constants_on(small: SmallPlan, device: torch.device) -> torch.Tensor:
-    """The constants on the device, there before any stream may read them. They stay: a CUDA graph may read them."""
+    """The constants on the device, there before any stream may read them."""
     if device.type != "cuda":
         return torch.from_numpy(small.constants).to(device)
     with torch.cuda.device(device):

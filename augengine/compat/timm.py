@@ -10,8 +10,9 @@ from torch import Tensor
 
 from augengine import transforms
 from augengine.ops import op_named
-from augengine.pipeline import Pipeline, mix_targets, soft_targets
+from augengine.pipeline import Pipeline
 from augengine.sampling import Program
+from augengine.targets import mix_targets, soft_targets
 
 
 class Mixup:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from augengine.data.held import Held
 from augengine.data.loader import check_epoch
 from augengine.pipeline import ImageBatch, Pipeline
 
+SHARD_IDS = 2**40  # more than a shard has samples
 TO_CHANNELS_FIRST = {"HWC": (2, 0, 1), "CHW": (0, 1, 2)}
 
 
@@ -35,7 +37,7 @@ def wrap_dali(
     - `targets`: class indices (B,) or (B, 1), or soft (B, K); "auto" is the first output that is none of the other
       two, None is none.
     - `sample_ids`: whole numbers (B,) or (B, 1) to draw by. Without it a sample's id is the count of samples before it
-      in its epoch, beginning at its reader's shard, so ranks whose readers have shards draw apart.
+      in its epoch, from shard * 2**40 on for a reader's shard, so ranks whose readers have shards draw apart.
 
     `epoch` is the first epoch's number. `reader_name` names the reader that says how long an epoch is, and may be left
     out where there is one alone; without a reader an epoch is `size` samples, or ends where an external source does.
@@ -49,7 +51,7 @@ def wrap_dali(
         raise TypeError(f"wrap_dali.dali_pipeline: got {type(dali_pipeline).__name__}; expected a nvidia.dali.Pipeline")
     if not isinstance(pipeline, Pipeline):
         raise TypeError(f"wrap_dali.pipeline: got {type(pipeline).__name__}; expected an augengine Pipeline")
-    if size is not None and (not isinstance(size, int) or size < 1):
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise ValueError(f"wrap_dali.size: got {size!r}; expected a number of samples, 1 or more")
     dali_pipeline.build()
     roles = _find_roles(dali_pipeline.num_outputs, images, targets, sample_ids)
@@ -62,8 +64,8 @@ def wrap_dali(
         auto_reset=True,
         last_batch_policy=plugin.LastBatchPolicy.FILL if last_batch_policy is None else last_batch_policy,
     )
-    shard = dali_pipeline.reader_meta(reader) if reader else {"shard_id": 0, "epoch_size": 0, "number_of_shards": 1}
-    first_id = shard["shard_id"] * -(-shard["epoch_size"] // shard["number_of_shards"])
+    shard = dali_pipeline.reader_meta(reader) if reader else {"shard_id": 0}
+    first_id = shard["shard_id"] * SHARD_IDS
     return DaliBatches(turns, dali_pipeline, pipeline, *roles, first_id, check_epoch("wrap_dali.epoch", epoch))
 
 
@@ -80,7 +82,7 @@ class DaliBatches:
     left, as DALI's own iterators do. Where DALI would give a batch of padding alone, cut to nothing, there is none.
 
     Memory: with DALI's default executor (`exec_dynamic`), outputs own their memory. DLPack orders torch's current
-    stream behind DALI's, and DALI keeps a GPU image until the kernels that were queued before its release have run.
+    stream behind DALI's, and GPU outputs are held until the kernels that read them have run.
     With any other executor the outputs are handed back when torch's current stream has run the batch, which the host
     waits for, and what is given besides the images is copied. One thread iterates.
     """
@@ -102,6 +104,7 @@ class DaliBatches:
         self._images, self._targets, self._sample_ids = images, targets, sample_ids
         self._first_id = first_id
         self._epoch, self._given = epoch, 0
+        self._held = Held()
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next batches draw as epoch `epoch`, until an epoch ends; raises ValueError for no such number."""
@@ -168,6 +171,7 @@ class DaliBatches:
             targets = _on_each(lambda t: t.to(device), _as_targets(parts[self._targets]))
             finished = self.pipeline(images, targets, sample_ids=ids, epoch=self._epoch)
             parts[self._images], parts[self._targets] = finished
+        self._held.keep((images, outputs), device)
         return tuple(parts) if len(parts) > 1 else parts[0]
 
 

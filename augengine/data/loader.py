@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from numbers import Integral
 from typing import Any, TypeVar
 
@@ -122,8 +123,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
     def _photo_batches(self, files: PhotoFiles, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         indices = iter(self.batch_sampler)  # type: ignore[arg-type]
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # as torch draws each iterator's seed
-        # Of its own: on the consumer's, decoding would wait for the training that is queued there.
-        stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        stream = _decoding_stream(self._device) if self._device.type == "cuda" else None
         work = PhotoWork(files, pipeline, epoch, self._decoder, self._device, self.pin_memory, stream)
         prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
         return photo_batches(indices, work, self._threads, prefetch, self.timeout)
@@ -157,6 +157,15 @@ def check_epoch(name: str, epoch: Any) -> int:
     if not isinstance(epoch, Integral) or not 0 <= int(epoch) < 2**32:
         raise ValueError(f"{name}: got {epoch!r}; expected a whole number in [0, 2**32)")
     return int(epoch)
+
+
+@cache
+def _decoding_stream(device: torch.device) -> Any:
+    """Where photos become batches: on the consumer's stream, decoding would wait for the training that is queued there.
+
+    One for all loaders and epochs, because torch's allocator keeps what a stream has freed for that stream.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _check_unused(**options: object) -> None:

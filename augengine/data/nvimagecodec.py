@@ -124,7 +124,7 @@ class GpuDecoder:
     """Decodes regions of JPEGs on a GPU, in one call at a time; large ones are what it is fast with.
 
     Of a call's images the share `hardware_share` goes to the JPEG hardware, the others to nvJPEG on CPU and GPU
-    together (None: nvImageCodec's own share). Its pixels are off from Pillow's in few values.
+    together (None: nvImageCodec's default, which offers it all). Its pixels are off from Pillow's in few values.
 
     Images are handed on where they are decoded, on torch's current stream, which decoding joins: nvImageCodec frees one
     in that stream's order, behind the kernels that read it.

@@ -15,9 +15,11 @@ from torch.utils.data import Dataset, Subset, default_collate
 
 from augengine.data.decode import Decoder, RegionDecoder
 from augengine.data.folder import ImageFolder
+from augengine.data.held import Held
 from augengine.pipeline import Pipeline
 
 THREAD_NAME = "augengine-photos"
+HELD = Held()
 EMPTY_BATCH = "DataLoader.batch_sampler: got an empty batch; expected one index or more in each"
 CHUNK = 16  # files a task at most: long beside a task's own cost, short beside a batch
 MANY = 200  # files in a call of a decoder that works beside the threads: what fills a GPU's
@@ -195,7 +197,9 @@ class PhotoWork:
             targets = self.files.targets(batch.ids)
             if isinstance(targets, Tensor):
                 targets = targets.to(self.device)
-            images, targets = self.pipeline.run([i for more, _ in batch.decoded for i in more], program, targets)
+            decoded = [image for more, _ in batch.decoded for image in more]
+            images, targets = self.pipeline.run(decoded, program, targets)
+            HELD.keep(decoded, self.device)
             batch.decoded.clear()
             ready = None if self.stream is None else self.stream.record_event()
         return ((pinned(images), pinned(targets)) if self.pin_memory else (images, targets)), ready

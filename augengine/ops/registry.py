@@ -233,5 +233,5 @@ def op_coded(code: int) -> Op:
 
 
 def max_width() -> int:
-    """The widest native argument list of any op."""
-    return max(op.width for op in OPS.values())
+    """The widest native argument list of any op, and of any map with one more (GEOMETRY_ARG of sample_policy.h)."""
+    return max(op.width + (op.reads == "map") for op in OPS.values())

@@ -1,4 +1,4 @@
-// Plays a GPU for kernels/cuda.cu under g++: one block at a time, one fiber for each thread of it.
+// Plays a GPU for the kernels under g++: one block at a time, one fiber for each thread of it.
 //
 // A thread runs until it meets a barrier, of its block or its warp, or its end; then the next one runs, in an order that
 // the test chooses. So a missing barrier shows as a result that depends on the order. Shared memory is one section of the library, filled with
