@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from time import perf_counter
 from typing import Literal
 
 import numpy as np
 import torch
 
 from augengine import _native
-from augengine.backends.nvrtc import EVERYTHING, Variant, variant_of
+from augengine.backends.nvrtc import EVERYTHING, Variant, compile_kernels, is_compiled, variant_of
 from augengine.backends.small import small_plan
 from augengine.functional import adjust_brightness, adjust_sharpness
 from augengine.pipeline import Pipeline
@@ -96,10 +97,28 @@ def _cuda() -> Finding:
     if not _importable("cuda.core"):
         advice = "pip install 'augengine[cuda]'"
         return Finding("backend", "cuda", "absent", "cuda-core, which compiles the kernels, is missing", advice)
-    image = torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4)
-    flip = Pipeline(RandomHorizontalFlip(1.0), dtype=torch.uint8)
-    name = torch.cuda.get_device_name()
-    return _try("backend", "cuda", name, lambda: torch.equal(flip(image.cuda()).cpu(), flip(image)))
+    return _try("backend", "cuda", f"{torch.cuda.get_device_name()} equals the CPU bit for bit", _gpu_equals_cpu)
+
+
+def _gpu_equals_cpu() -> bool | str:
+    """By both ways that the GPU has: the second pipeline's images are small enough to be drawn there."""
+    images, ids, compiled = _noise(), range(4), []
+    major, minor = torch.cuda.get_device_capability()
+    for pipe in (_crops_and_colours(), Pipeline(RandomHorizontalFlip(), ColorJitter(0.4, 0.4, 0.4))):
+        plan = pipe.plan((33, 47))
+        small = small_plan(plan)
+        compiled.append(_compile_time(f"sm_{major}{minor}", small.variant if small else variant_of(plan)))
+        if not torch.equal(pipe(images.cuda(), sample_ids=ids).cpu(), pipe(images, sample_ids=ids)):
+            return False
+    return "; ".join(compiled)
+
+
+def _compile_time(arch: str, variant: Variant) -> str:
+    """Compiles, or reads what was compiled before, and tells which and how long it took."""
+    known, start = is_compiled(arch, variant), perf_counter()
+    compile_kernels(arch, variant)
+    took = f"in {perf_counter() - start:.3f} s"
+    return f"kernels for {arch} came from the cache {took}" if known else f"kernels compiled for {arch} {took}"
 
 
 def _decoders() -> list[Finding]:
@@ -157,8 +176,12 @@ def _flips_back() -> bool:
     return torch.equal(flip(flip(_noise())), _noise())
 
 
+def _crops_and_colours() -> Pipeline:
+    return Pipeline(RandomResizedCrop(16), ColorJitter(0.4, 0.4, 0.4, 0.1), RandomRotation(30))
+
+
 def _is_keyed() -> bool:
-    pipe = Pipeline(RandomResizedCrop(16), ColorJitter(0.4, 0.4, 0.4, 0.1), RandomRotation(30))
+    pipe = _crops_and_colours()
     batch = pipe(_noise(), sample_ids=[5, 6, 7, 8])
     return torch.equal(pipe(_noise()[2:3], sample_ids=[7])[0], batch[2])
 
@@ -179,12 +202,14 @@ def _importable(module: str) -> bool:
         return False
 
 
-def _try(section: str, name: str, claim: str, test: Callable[[], bool]) -> Finding:
-    """Whatever a library throws is what doctor is there to report."""
+def _try(section: str, name: str, claim: str, test: Callable[[], bool | str]) -> Finding:
+    """Whatever a library throws is what doctor is there to report. Words from a test say that it holds, and more."""
     try:
         good = test()
     except Exception as error:
         return Finding(section, name, "fails", f"{type(error).__name__}: {error}".splitlines()[0], "see the error")
+    if isinstance(good, str):
+        claim = f"{claim}; {good}"
     return Finding(section, name, "ok" if good else "fails", claim if good else f"does not hold: {claim}")
 
 

@@ -1,105 +1,250 @@
-"""What lies between the CUDA backend and a card: kernels kept on disk, launches, and errors that say what to do."""
+"""What drives a GPU: errors are sentences, launches fit streams, threads and graphs; on a fake and on a real one."""
 
 import ctypes
-import logging
 import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Barrier, get_ident
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from pictures import noise
 
+import augengine as ae
 from augengine import _native
-from augengine.backends import cuda, kernel_cache, nvrtc
-from augengine.backends.nvrtc import Variant, compile_kernels
+from augengine.backends import cuda
+from augengine.backends.cuda import CudaDriver, kernels_of, upload
+from augengine.backends.nvrtc import KERNELS, Variant, compile_kernels
+from augengine.backends.small import constants_on, small_plan
 
-SMALLEST = Variant(("invert",), 1, 0)
+SMALL = Variant((), 3, 0)
+LAUNCHES = [("finish", 0, 1, 1)]
+OUT = torch.zeros(2, 3, 4, 5)
 
 
-@pytest.fixture(autouse=True)
-def folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return kernel_cache.cache_folder()
+class FakeGpu:
+    """Notes what is asked of cuda-core, of torch.cuda and of the driver: compilations, contexts and launches.
+
+    `fails` is what loading raises, `refuses` the error code that launching gives.
+    """
+
+    name = "Fake"
+
+    def __init__(self):
+        self.arch, self.capturing, self.fails, self.refuses = "90", False, None, 0
+        self.compiled, self.current, self.launched = [], [], []
+
+    def Device(self, index):  # noqa: N802
+        current = self.current
+        return SimpleNamespace(arch=self.arch, name=self.name, set_current=lambda: current.append((get_ident(), index)))
+
+    def launch(self, address, stream, queue, workspace, out):
+        self.launched.append((get_ident(), stream))
+        return self.refuses
+
+    def get_kernel(self, name):
+        if self.fails is not None:
+            raise self.fails
+        return SimpleNamespace(handle=KERNELS.index(name))
+
+    def compile(self, arch, variant):
+        self.compiled.append((arch, variant))
+        return self
 
 
 @pytest.fixture
-def compilations(monkeypatch):
-    """The kernels' bytes for each compilation, which take no compiler."""
-    made = []
+def gpu(monkeypatch):
+    fake = FakeGpu()
+    monkeypatch.setattr(cuda, "cuda_core", lambda part="cuda.core": fake)
+    monkeypatch.setattr(cuda, "compile_kernels", fake.compile)
+    monkeypatch.setattr(cuda, "launch_kernel", lambda: 0)
+    monkeypatch.setattr(_native, "launch", fake.launch)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=get_ident()))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: fake.capturing)
+    for cached in (cuda.kernels_of, cuda._load):
+        cached.cache_clear()
+    yield fake
+    for cached in (cuda.kernels_of, cuda._load):
+        cached.cache_clear()
 
-    def compiled(arch, variant, options):
-        made.append(arch)
-        return SimpleNamespace(code=b"kernels for " + arch.encode())
 
-    monkeypatch.setattr(nvrtc, "_compile", compiled)
-    core = SimpleNamespace(ObjectCode=SimpleNamespace(from_cubin=lambda code: SimpleNamespace(code=code)))
-    monkeypatch.setattr(nvrtc, "cuda_core", lambda: core)
-    return made
+def launch(variant=SMALL):
+    CudaDriver().launch(LAUNCHES, torch.zeros(8, dtype=torch.uint8), OUT, variant)
 
 
-def test_compiled_once_for_each_architecture_and_source(compilations):
-    for arch in ("sm_80", "sm_90", "sm_80"):
-        assert compile_kernels(arch, SMALLEST).code == b"kernels for " + arch.encode()
-    compile_kernels("sm_80", Variant(("invert",), 3, 0))
-    assert compilations == ["sm_80", "sm_90", "sm_80"]
+def reported(name):
+    """The exception that cuda-core raises for an error code of the driver, or the runtime's."""
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    from cuda.bindings import driver, runtime
+    from cuda.core._utils import cuda_utils, driver_cu_result_explanations
+
+    if name.startswith("cudaError"):
+        with pytest.raises(cuda_utils.CUDAError) as raised:
+            cuda_utils.handle_return((getattr(runtime.cudaError_t, name),))
+        return raised.value
+    # handle_return asks the driver for a code's name, so this is its text made without one.
+    words = driver_cu_result_explanations.DRIVER_CU_RESULT_EXPLANATIONS.get(int(getattr(driver.CUresult, name)))
+    return cuda_utils.CUDAError(f"{name}: {words}")
+
+
+OLD_DRIVER = "NVIDIA driver.* does not run what NVRTC 1.* update the driver.*cuda-core"
+EARLIER = "may be an earlier kernel's.*CUDA_LAUNCH_BLOCKING=1"
+SENTENCES = {
+    "cudaErrorInsufficientDriver": OLD_DRIVER,
+    "CUDA_ERROR_NO_BINARY_FOR_GPU": OLD_DRIVER,
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": OLD_DRIVER,
+    "CUDA_ERROR_INVALID_IMAGE": OLD_DRIVER,
+    "CUDA_ERROR_OUT_OF_MEMORY": "no GPU memory for the kernels.*smaller batch",
+    "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED": "CUDA graph.*run the pipeline once",
+    "CUDA_ERROR_ILLEGAL_ADDRESS": EARLIER,
+    "CUDA_ERROR_LAUNCH_FAILED": EARLIER,
+    "CUDA_ERROR_MISALIGNED_ADDRESS": EARLIER,
+    "CUDA_ERROR_ECC_UNCORRECTABLE": EARLIER,
+}
+
+
+def sentence_about(gpu, name):
+    kind = torch.OutOfMemoryError if name == "CUDA_ERROR_OUT_OF_MEMORY" else RuntimeError
+    with pytest.raises(kind, match=SENTENCES[name]) as raised:
+        launch()
+    assert str(raised.value).startswith(f"batch (2, 3, 4, 5) torch.float32 on cpu: {name}")
+    assert "\n" not in str(raised.value)
+    return raised.value
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_failed_loading_says_what_to_do(gpu, name):
+    gpu.fails = reported(name)
+    assert sentence_about(gpu, name).__cause__ is gpu.fails
+
+
+@pytest.mark.parametrize("name", [name for name in SENTENCES if name.startswith("CUDA")])
+def test_failed_launch_says_what_to_do(gpu, monkeypatch, name):
+    monkeypatch.setattr(cuda, "_error_name", lambda code: name)
+    gpu.refuses = 719
+    assert "error 719" in str(sentence_about(gpu, name).__cause__)
+
+
+def test_driver_without_a_function_is_called_old(gpu):
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    gpu.fails = RuntimeError('Function "cuLibraryLoadData" not found')
+    with pytest.raises(RuntimeError, match=r"cuLibraryLoadData.*update the driver"):
+        launch()
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug of ours"), torch.AcceleratorError("see cudaErrorAssert")])
+def test_error_that_speaks_for_itself_stays(gpu, error):
+    gpu.fails = error
+    with pytest.raises(type(error)) as raised:
+        launch()
+    assert raised.value is error
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: b"",
-        lambda data: data[:7],
-        lambda data: data[:-1],
-        lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:],
-        lambda data: bytes(len(data)),
-        lambda data: b"\x7fELF" + data,
-    ],
-    ids=["empty", "in the digest", "cut off", "a bit", "zeros", "something before it"],
+    ("arch", "way_out"), [("60", r"pip install 'cuda-core\[cu12\]'"), ("999", r"pip install -U 'augengine\[cuda\]'")]
 )
-def test_damaged_entry_is_made_anew(compilations, folder, damage):
-    compile_kernels("sm_80", SMALLEST)
-    (entry,) = folder.iterdir()
-    whole = entry.read_bytes()
-    entry.write_bytes(damage(whole))
-    assert compile_kernels("sm_80", SMALLEST).code == b"kernels for sm_80"
-    assert len(compilations) == 2
-    assert entry.read_bytes() == whole
-
-
-def test_entry_that_is_a_folder_is_passed_by(compilations, folder, caplog):
-    kernel_cache._warn.cache_clear()
-    entry = kernel_cache.entry_of(nvrtc.source(SMALLEST), "sm_80", repr(nvrtc.OPTIONS))
-    entry.mkdir(parents=True)
-    with caplog.at_level(logging.WARNING, "augengine"):
-        for _ in range(2):
-            assert compile_kernels("sm_80", SMALLEST).code == b"kernels for sm_80"
-    assert len(caplog.records) == 1
-    assert "can't be kept" in caplog.text
-    assert list(folder.iterdir()) == [entry]
-
-
-def test_cache_folder_that_is_a_file_stops_nothing(compilations, folder, caplog):
-    kernel_cache._warn.cache_clear()
-    folder.parent.mkdir()
-    folder.write_text("")
-    assert compile_kernels("sm_80", SMALLEST).code == b"kernels for sm_80"
-    assert "each start compiles anew" in caplog.text
-
-
-COMPILE = """
-from augengine.backends.nvrtc import Variant, compile_kernels
-from hashlib import sha256
-print(sha256(compile_kernels("sm_90", Variant(("invert",), 1, 0)).code).hexdigest())
-"""
-
-
-def test_processes_that_compile_at_once_get_the_same(folder):
+def test_gpu_that_nvrtc_does_not_know_is_named_with_a_way_out(gpu, monkeypatch, tmp_path, arch, way_out):
     pytest.importorskip("cuda.core", reason="cuda-core is not installed")
-    running = [subprocess.Popen([sys.executable, "-c", COMPILE], stdout=subprocess.PIPE) for _ in range(4)]
-    given = {process.communicate()[0] for process in running}
-    assert [process.returncode for process in running] == [0] * 4
-    assert len(given) == 1
-    assert len(list(folder.iterdir())) == 1  # no half-written file is left
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cuda, "compile_kernels", compile_kernels)
+    gpu.arch = arch
+    with pytest.raises(
+        RuntimeError, match=f"cuda:-1, Fake: .* got 'sm_{arch}'; NVRTC .* compiles for .*sm_90.*{way_out}.*images.cpu()"
+    ):
+        launch()
+
+
+def test_workspace_that_does_not_fit_says_its_size(gpu, monkeypatch):
+    def full(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
+
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(torch.OutOfMemoryError, match=r"3,072\.0 MiB .* cuda:1; use a smaller batch(.|\n)*Tried to"):
+        CudaDriver().allocate(3 * 2**30, torch.device("cuda", 1))
+
+
+def test_torch_for_other_gpus_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(RuntimeError, match=r"built without NVIDIA's CUDA.*images\.cpu\(\)"):
+        CudaDriver()
+
+
+def test_threads_that_start_at_once_compile_once(gpu, monkeypatch):
+    together = Barrier(4)
+
+    def run(_):
+        together.wait()
+        launch()
+        return get_ident()
+
+    with ThreadPoolExecutor(4) as pool:
+        threads = [*pool.map(run, range(4))]
+    assert gpu.compiled == [("sm_90", SMALL)]
+    assert set(gpu.launched) == {(thread, thread) for thread in threads}  # each on its own stream
+
+
+def test_thread_that_has_not_touched_cuda_gets_the_gpus_context(gpu):
+    launch()
+    gpu.current.clear()
+    with ThreadPoolExecutor(1) as pool:
+        thread = pool.submit(lambda: (launch(), get_ident())[1]).result()
+    assert gpu.current == [(thread, OUT.get_device())]
+
+
+def test_kernels_stay_loaded_however_many_pipelines_follow(gpu):
+    first = kernels_of(0, SMALL)
+    for i in range(300):
+        kernels_of(0, Variant((str(i),), 3, 0))
+    assert kernels_of(0, SMALL) is first
+    assert set(first) == set(KERNELS)
+    assert kernels_of(1, SMALL) is not first
+
+
+def test_capture_of_kernels_that_are_not_loaded_says_to_run_once(gpu):
+    gpu.capturing = True
+    with pytest.raises(RuntimeError, match=r"CUDA graph.*run the pipeline once"):
+        launch()
+    assert gpu.compiled == []
+    gpu.capturing = False
+    launch()
+    gpu.capturing = True
+    launch()
+    assert len(gpu.launched) == 2
+
+
+def test_capture_before_the_constants_are_there_says_to_run_once(gpu):
+    gpu.capturing = True
+    plan = small_plan(ae.Pipeline(ae.RandomHorizontalFlip()).plan((8, 8)))
+    with pytest.raises(RuntimeError, match=r"CUDA graph.*run the pipeline once"):
+        constants_on(plan, torch.device("cuda", 0))
+
+
+class FakeMemory:
+    """GPU memory that notes what is copied to it; `head` is what pinning a tensor on the host would give."""
+
+    is_cuda, device = True, torch.device("cuda", 0)
+
+    def __getitem__(self, part):
+        return self
+
+    def copy_(self, head, non_blocking):
+        self.held, self.non_blocking = head, non_blocking
+
+
+@pytest.mark.parametrize("capturing", [False, True])
+def test_what_a_graph_copies_from_is_kept(gpu, monkeypatch, capturing):
+    kept, memory = [], FakeMemory()
+    monkeypatch.setattr(cuda, "CAPTURED", kept)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
+    gpu.capturing = capturing
+    upload(torch.from_numpy(np.arange(5, dtype=np.uint8)), memory)
+    assert memory.held.tolist() == [0, 1, 2, 3, 4]
+    assert memory.non_blocking
+    assert [id(head) for head in kept] == ([id(memory.held)] if capturing else [])
 
 
 FAKE_DRIVER = """
@@ -130,13 +275,13 @@ def driver(tmp_path):
     return ctypes.CDLL(str(library))
 
 
-def launch(driver, queue):
+def launch_natively(driver, queue):
     address = ctypes.cast(driver.cuLaunchKernel, ctypes.c_void_p).value
     return _native.launch(address, 0x51, queue, 0x1000, 0x2000)
 
 
 def test_launches_reach_the_driver_in_order(driver):
-    assert launch(driver, [(0xA0, 0, 7, 3), (0xB0, 7, 1, 400)]) == 0
+    assert launch_natively(driver, [(0xA0, 0, 7, 3), (0xB0, 7, 1, 400)]) == 0
     assert ctypes.c_int.in_dll(driver, "launches").value == 2
     got = [(each.kernel, each.first, each.count, each.grid) for each in (Launched * 2).in_dll(driver, "launched")]
     assert got == [(0xA0, 0, 7, 3), (0xB0, 7, 1, 400)]
@@ -146,74 +291,52 @@ def test_launches_reach_the_driver_in_order(driver):
 
 def test_first_refused_launch_is_told_and_the_last(driver):
     ctypes.c_int.in_dll(driver, "refused").value = 1
-    assert launch(driver, [(1, 0, 1, 1), (2, 0, 1, 1), (3, 0, 1, 1)]) == 719
+    assert launch_natively(driver, [(1, 0, 1, 1), (2, 0, 1, 1), (3, 0, 1, 1)]) == 719
     assert ctypes.c_int.in_dll(driver, "launches").value == 1
 
 
 @pytest.fixture
-def card(monkeypatch):
-    """A card as cuda-core shows it; tests break one part."""
-    kernel = SimpleNamespace(handle=7)
-    device = SimpleNamespace(arch="61", name="GeForce GTX 1080", set_current=lambda: None)
-    code = SimpleNamespace(get_kernel=lambda name: kernel)
-    core = SimpleNamespace(Device=lambda index: device)
-    monkeypatch.setattr(cuda, "cuda_core", lambda: core)
-    monkeypatch.setattr(cuda, "compile_kernels", lambda arch, variant: code)
-    return SimpleNamespace(core=core, code=code)
+def photos():
+    """Images and their ids for a real card."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device here")
+    return torch.stack([noise(33, 47, seed=i) for i in range(4)]), range(4)
 
 
-def failing(error):
-    def fail(*arguments, **named):
-        raise error
-
-    return fail
+REAL = ae.Pipeline(ae.RandomResizedCrop(16), ae.ColorJitter(0.4, 0.4, 0.4), ae.RandomRotation(30))
 
 
-def test_kernels_are_loaded_by_name(card):
-    assert cuda.kernels_of.__wrapped__(0, SMALLEST) == dict.fromkeys(nvrtc.KERNELS, 7)
+@pytest.mark.gpu
+def test_side_stream_gives_the_cpus_bits(photos):
+    images, ids = photos
+    moved, stream = images.cuda(), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        got = [REAL(moved, sample_ids=ids, epoch=epoch) for epoch in range(20)]
+    stream.synchronize()
+    for epoch, batch in enumerate(got):
+        assert torch.equal(batch.cpu(), REAL(images, sample_ids=ids, epoch=epoch))
 
 
-def test_driver_that_cannot_be_used_is_named(card):
-    card.core.Device = failing(Exception("CUDA_ERROR_INSUFFICIENT_DRIVER"))
-    with pytest.raises(
-        RuntimeError, match=r"can't use cuda:0: CUDA_ERROR_INSUFFICIENT_DRIVER; update the NVIDIA driver"
-    ):
-        cuda.kernels_of.__wrapped__(0, SMALLEST)
+@pytest.mark.gpu
+def test_fresh_threads_give_the_cpus_bits(photos):
+    images, ids = photos
+    moved = images.cuda()
+    torch.cuda.synchronize()
+    with ThreadPoolExecutor(4) as pool:
+        for got in pool.map(lambda _: REAL(moved, sample_ids=ids).cpu(), range(8)):
+            assert torch.equal(got, REAL(images, sample_ids=ids))
 
 
-def test_card_that_nvrtc_does_not_know_is_named(card, monkeypatch):
-    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
-    monkeypatch.setattr(cuda, "compile_kernels", compile_kernels)
-    with pytest.raises(RuntimeError, match="cuda:0, GeForce GTX 1080, is of architecture sm_61, which the NVRTC"):
-        cuda.kernels_of.__wrapped__(0, SMALLEST)
-
-
-def test_kernels_that_the_driver_refuses_are_named(card):
-    card.code.get_kernel = failing(Exception("CUDA_ERROR_NO_BINARY_FOR_GPU"))
-    with pytest.raises(RuntimeError, match=r"refused the kernels compiled for sm_61: CUDA_ERROR_NO_BINARY.*update the"):
-        cuda.kernels_of.__wrapped__(0, SMALLEST)
-
-
-def test_lack_of_memory_tells_how_much(monkeypatch):
-    monkeypatch.setattr(torch, "empty", failing(torch.OutOfMemoryError("CUDA out of memory.")))
-    with pytest.raises(
-        torch.OutOfMemoryError, match="take 3,072 MiB on cuda:0, more than is free; use smaller batches"
-    ):
-        cuda.CudaDriver().allocate(3 << 30, torch.device("cuda:0"))
-
-
-def test_failed_launch_tells_where_to_look(monkeypatch):
-    class NoDevice:
-        def __init__(self, index): ...
-        def __enter__(self): ...
-        def __exit__(self, *error): ...
-
-    monkeypatch.setattr(torch.cuda, "device", NoDevice)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda index: SimpleNamespace(cuda_stream=0))
-    monkeypatch.setattr(cuda, "kernels_of", lambda index, variant: {"finish": 1})
-    monkeypatch.setattr(cuda, "launch_kernel", lambda: 0)
-    monkeypatch.setattr(cuda, "_error_name", lambda code: "CUDA_ERROR_LAUNCH_FAILED")
-    monkeypatch.setattr(_native, "launch", lambda *arguments: 719)
-    batch = SimpleNamespace(get_device=lambda: 0, data_ptr=lambda: 0)
-    with pytest.raises(RuntimeError, match=r"error 719, CUDA_ERROR_LAUNCH_FAILED; a kernel that was queued before"):
-        cuda.CudaDriver().launch([("finish", 0, 1, 1)], batch, batch, SMALLEST)
+@pytest.mark.gpu
+def test_graph_replays_its_draws_on_other_pixels(photos):
+    images, ids = photos
+    moved, graph = images.cuda(), torch.cuda.CUDAGraph()
+    REAL(moved, sample_ids=ids)
+    with torch.cuda.graph(graph):
+        got = REAL(moved, sample_ids=ids)
+    for epoch in range(20):  # other copies through pinned memory
+        REAL(moved, sample_ids=ids, epoch=epoch)
+    moved.copy_(255 - images)
+    graph.replay()
+    assert torch.equal(got.cpu(), REAL(255 - images, sample_ids=ids))

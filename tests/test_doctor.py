@@ -74,6 +74,31 @@ def test_the_cuda_backend_says_why_it_does_not_work(built, available, core, reas
     assert (found.status, reason in found.detail, bool(found.advice)) == ("absent", True, True)
 
 
+@pytest.fixture
+def played_gpu(monkeypatch, tmp_path):
+    """The CPU plays an sm_90 with an empty cache; its kernels are compiled all the same."""
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Played")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda images: images)
+
+
+def test_a_gpu_is_compared_and_its_compilation_timed(played_gpu):
+    first, second = doctor._cuda(), doctor._cuda()
+    assert (first.status, second.status) == ("ok", "ok")
+    assert "Played equals the CPU bit for bit; kernels compiled for sm_90 in" in first.detail
+    assert "kernels for sm_90 came from the cache in" in second.detail
+
+
+def test_a_gpu_that_differs_fails(played_gpu, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda images: images ^ 1)
+    found = doctor._cuda()
+    assert (found.status, found.detail) == ("fails", "does not hold: Played equals the CPU bit for bit")
+
+
 def test_a_library_that_throws_is_reported_and_not_raised():
     def broken():
         raise OSError("libfoo.so: cannot open\nmore")

@@ -6,13 +6,15 @@ kernel of ``kernels/cuda.cu`` for each kind of step in each wave. ``kernels/smal
 
 import ctypes
 import sys
-from functools import cache, lru_cache
-from typing import Protocol
+from functools import cache
+from threading import Lock
+from typing import Any, Protocol
 
 import torch
 
 from augengine import _native
 from augengine.backends.cpu import DTYPES
+from augengine.backends.cuda_errors import check_outside_capture, check_torch, explained, out_of_memory
 from augengine.backends.images import Images
 from augengine.backends.nvrtc import Variant, compile_kernels, cuda_core, variant_of
 from augengine.backends.small import constants_on, small_plan
@@ -21,8 +23,8 @@ from augengine.sampling import Keys, Program
 
 Launch = tuple[str, int, int, int]  # kernel, first step, count of steps, blocks
 DRIVERS = {"win32": "nvcuda.dll"}  # elsewhere libcuda.so.1
-LOADED: list[object] = []  # kernels in use
 CAPTURED: list[torch.Tensor] = []  # what graphs copy from at every replay
+LOADING = Lock()
 
 
 class Driver(Protocol):
@@ -33,31 +35,36 @@ class Driver(Protocol):
 
 
 class CudaDriver:
-    """Runs launches on the GPU that holds the batch."""
+    """Runs launches on the GPU that holds the batch, in any thread; raises sentences (`cuda_errors`)."""
+
+    def __init__(self) -> None:
+        check_torch()
 
     def allocate(self, size: int, device: torch.device) -> torch.Tensor:
-        """`size` bytes of device memory; raises torch.OutOfMemoryError."""
+        """`size` bytes of device memory, which torch gives to later work on the current stream alone."""
         try:
             return torch.empty(size, dtype=torch.uint8, device=device)
         except torch.OutOfMemoryError as error:
-            raise torch.OutOfMemoryError(
-                f"this batch's intermediate images and tables take {size / 2**20:,.0f} MiB on {device}, more than is "
-                f"free; use smaller batches. {error}"
-            ) from error
+            raise out_of_memory(error, size, device) from error
 
     def launch(self, launches: list[Launch], workspace: torch.Tensor, out: torch.Tensor, variant: Variant) -> None:
-        """Queues the launches on torch's current stream of the batch's device; raises RuntimeError where one fails."""
+        """Queues the launches on torch's current stream of the batch's device."""
+        try:
+            with torch.cuda.device(out.device):
+                self._queue(launches, workspace, out, variant)
+        except Exception as error:
+            if (sentence := explained(error, out)) is None:
+                raise
+            raise sentence from error
+
+    def _queue(self, launches: list[Launch], workspace: torch.Tensor, out: torch.Tensor, variant: Variant) -> None:
         index = out.get_device()
-        with torch.cuda.device(index):
-            kernels, stream = kernels_of(index, variant), torch.cuda.current_stream(index).cuda_stream
-            queue = [(kernels[name], first, count, blocks) for name, first, count, blocks in launches]
-            code = _native.launch(launch_kernel(), stream, queue, workspace.data_ptr(), out.data_ptr())
+        current_gpu(index)
+        kernels, stream = kernels_of(index, variant), torch.cuda.current_stream().cuda_stream
+        queue = [(kernels[name], first, count, blocks) for name, first, count, blocks in launches]
+        code = _native.launch(launch_kernel(), stream, queue, workspace.data_ptr(), out.data_ptr())
         if code:
-            raise RuntimeError(
-                f"the CUDA driver refused to launch augengine's kernels on cuda:{index}: error {code}, "
-                f"{_error_name(code)}; a kernel that was queued before may have failed: CUDA_LAUNCH_BLOCKING=1 shows "
-                "which"
-            )
+            raise RuntimeError(f"{_error_name(code)}, error {code} of cuLaunchKernel")
 
 
 class CudaBackend:
@@ -125,11 +132,12 @@ def _empty(plan: Plan, images: Images) -> torch.Tensor:
 def upload(head: torch.Tensor, workspace: torch.Tensor) -> None:
     """Copies `head` to the start of the workspace; to a GPU from pinned memory, so that the host need not wait.
 
-    A CUDA graph that is being captured copies the very same head at every replay.
+    torch reuses pinned memory only after the copies from it. A captured copy happens at every replay, so what it reads
+    is kept for good.
     """
     if workspace.is_cuda:
-        head = head.pin_memory()
-        with torch.cuda.device(workspace.device):
+        with torch.cuda.device(workspace.device):  # pins for a capture where one is under way on this GPU
+            head = head.pin_memory()
             if torch.cuda.is_current_stream_capturing():
                 CAPTURED.append(head)
     workspace[: len(head)].copy_(head, non_blocking=True)
@@ -146,35 +154,31 @@ def _keep_for_stream(shared: torch.Tensor) -> None:
             shared.record_stream(torch.cuda.current_stream())
 
 
-@lru_cache(maxsize=256)
+def current_gpu(index: int) -> Any:
+    """cuda-core's GPU `index`, its context made this thread's: a thread begins without one, and torch sets one late."""
+    device = cuda_core().Device(index)
+    device.set_current()
+    return device
+
+
+@cache
 def kernels_of(index: int, variant: Variant) -> dict[str, int]:
-    """The handles of a variant's kernels, loaded on that GPU; raises RuntimeError where it takes none."""
-    core = cuda_core()
+    """The handles of a variant's kernels, loaded on that GPU."""
+    with LOADING:  # threads that ask at once wait for one compilation
+        return {name: int(kernel.handle) for name, kernel in _load(index, variant).items()}
+
+
+@cache
+def _load(index: int, variant: Variant) -> dict[str, Any]:
+    """Kernels stay loaded: a handle lives as long as its kernel, and a CUDA graph may hold it."""
+    # cuda-core hangs after a failed get_kernel on a machine without a GPU; current_gpu raises there instead.
+    device = current_gpu(index)
+    check_outside_capture()
     try:
-        # cuda-core hangs after a failed get_kernel on a machine without a GPU; Device raises there instead.
-        device = core.Device(index)
-        device.set_current()
-        arch = f"sm_{device.arch}"
-    except Exception as error:
-        raise RuntimeError(
-            f"cuda-core can't use cuda:{index}: {error}; update the NVIDIA driver, or move the images to the CPU"
-        ) from error
-    try:
-        code = compile_kernels(arch, variant)
+        code = compile_kernels(f"sm_{device.arch}", variant)
     except ValueError as error:
-        raise RuntimeError(
-            f"cuda:{index}, {device.name}, is of architecture {arch}, which the NVRTC installed does not compile for; "
-            "install a cuda-core for it (older GPUs: of CUDA 12), or move the images to the CPU"
-        ) from error
-    try:
-        loaded = {name: code.get_kernel(name) for name in variant.kernels}
-    except Exception as error:
-        raise RuntimeError(
-            f"cuda:{index}, {device.name}: the driver refused the kernels compiled for {arch}: {error}; it is likely "
-            "older than the CUDA of cuda-core: update the driver, or move the images to the CPU"
-        ) from error
-    LOADED.append(loaded)  # a handle lives as long as its kernel
-    return {name: int(kernel.handle) for name, kernel in loaded.items()}
+        raise RuntimeError(f"cuda:{index}, {device.name}: {error}") from error
+    return {name: code.get_kernel(name) for name in variant.kernels}
 
 
 @cache
@@ -187,4 +191,4 @@ def launch_kernel() -> int:
 def _error_name(code: int) -> str:
     name = ctypes.c_char_p()
     ctypes.CDLL(DRIVERS.get(sys.platform, "libcuda.so.1")).cuGetErrorName(code, ctypes.byref(name))
-    return (name.value or b"unknown to the driver").decode()
+    return name.value.decode() if name.value else f"CUDA_ERROR_{code}"

@@ -1,67 +1,79 @@
-"""Compiled kernels on disk: a file each, whole or not there, that many processes may read and write at once."""
+"""The user's folder of compiled kernels, which any number of processes may read and write at once.
 
+An entry is a cubin with a checksum at its end. It is written beside its place and renamed into it, so that a reader
+finds all of it or nothing; one that is damaged counts as absent. A folder that cannot be written costs one warning, and
+compiling at every start.
+"""
+
+import hashlib
 import logging
 import os
-import tempfile
+import time
 from contextlib import suppress
 from functools import cache
-from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from uuid import uuid4
 
-DIGEST_BYTES = 32
-COMPILERS = ("cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc")
+CHECKSUM_BYTES = 32
+ABANDONED_S = 3600.0  # a half-written file of this age is that of a process which died
 log = logging.getLogger("augengine")
 
 
 def cache_folder() -> Path:
-    """The user's folder for compiled kernels; emptying it costs the next start one compilation."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if base.startswith("~"):  # a user without a home
-        base = tempfile.gettempdir()
-    return Path(base) / "augengine" / "kernels"
-
-
-def entry_of(*parts: str) -> Path:
-    """Where kernels lie that were compiled from these texts, by the compiler installed."""
-    return cache_folder() / (sha256("\0".join([*parts, *_versions()]).encode()).hexdigest() + ".cubin")
-
-
-@cache
-def _versions() -> list[str]:
-    found = []
-    for name in COMPILERS:
-        with suppress(PackageNotFoundError):
-            found.append(f"{name} {version(name)}")
-    return found
-
-
-def read(entry: Path) -> bytes | None:
-    """The kernels; None where there are none, or what lies there is not what was written."""
+    """$XDG_CACHE_HOME/augengine/kernels, else ~/.cache/augengine/kernels; raises OSError for a user without a home."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        data = entry.read_bytes()
+        return (base if base.is_absolute() else Path.home() / ".cache") / "augengine" / "kernels"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+
+
+def load_cubin(key: str) -> bytes | None:
+    """The cubin of that key as it was saved; None where there is none, or a damaged one."""
+    try:
+        data = (cache_folder() / key).read_bytes()
     except OSError:
         return None
-    code = data[DIGEST_BYTES:]
-    return code if sha256(code).digest() == data[:DIGEST_BYTES] else None
+    cubin, checksum = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
+    return cubin if checksum == _checksum(key, cubin) else None
 
 
-def write(entry: Path, code: bytes) -> None:
-    """Keeps the kernels; where that can't be, says so once, and they are compiled again next time."""
-    temporary = None
+def save_cubin(key: str, cubin: bytes) -> None:
+    """Keeps a cubin for the processes to come; where that fails, warns once and returns."""
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(sha256(code).digest() + code)
-        os.replace(temporary, entry)
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        _replace(folder / key, cubin + _checksum(key, cubin))
     except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
-        _warn(f"compiled CUDA kernels can't be kept in {entry.parent} ({error.strerror}): each start compiles anew")
+        _warn_once(error.strerror or str(error))
+
+
+def _checksum(key: str, cubin: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + cubin).digest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    half_written = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    try:
+        half_written.write_bytes(data)
+        half_written.replace(path)
+    except BaseException:
+        half_written.unlink(missing_ok=True)
+        raise
+
+
+def _sweep(folder: Path) -> None:
+    for half_written in folder.glob("*.tmp"):
+        with suppress(OSError):  # another process was faster
+            if half_written.stat().st_mtime < time.time() - ABANDONED_S:
+                half_written.unlink()
 
 
 @cache
-def _warn(message: str) -> None:
-    log.warning(message)
+def _warn_once(reason: str) -> None:
+    log.warning(
+        "compiled CUDA kernels cannot be kept (%s), so every start compiles them anew; "
+        "set XDG_CACHE_HOME to a folder with room that you may write",
+        reason,
+    )

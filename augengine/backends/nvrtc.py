@@ -1,19 +1,20 @@
 """Compiles the kernels at run time: their source as one text, options, and a report that needs no GPU."""
 
+import hashlib
 import io
 import re
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypedDict
 
 import augengine
-from augengine.backends import kernel_cache
 from augengine.backends.cpu import DTYPES
+from augengine.backends.kernel_cache import load_cubin, save_cubin
 from augengine.ops.header import registry_header
 from augengine.plan import Plan
 from augengine.transforms import Transform
@@ -35,6 +36,7 @@ KERNELS = (
     "finish_mixed",
 )
 MOST_REGISTERS = 128  # of a thread, so that two blocks of 256 threads fit a multiprocessor's 65,536
+NO_CUDA_CORE = "the CUDA backend needs cuda-core 1.2 or later: pip install 'augengine[cuda]'"
 INCLUDE = re.compile(r'^\s*#include "([^"]+)"')
 # Pillow multiplies, then adds: a contracted multiply-add changes truncated pixels.
 # The samplers are plain C++, for whatever they are compiled; rounding a sine takes 128 bits.
@@ -56,7 +58,7 @@ def cuda_core(part: str = "cuda.core") -> ModuleType:
     try:
         return import_module(part)
     except ImportError as error:
-        raise ImportError("the CUDA backend needs cuda-core 1.2 or later: pip install 'augengine[cuda]'") from error
+        raise ImportError(NO_CUDA_CORE) from error
 
 
 def kernel_folder() -> Path:
@@ -115,7 +117,7 @@ def _variant(transforms: tuple[Transform, ...], channels: int, dtype: int) -> Va
 
 @lru_cache(maxsize=256)
 def source(variant: Variant = EVERYTHING) -> str:
-    """The unit with every header of ours in place: one text, which the disk cache knows it by."""
+    """The unit with every header of ours in place: one text, all that a compiled kernel comes from."""
     constants = [f"#define {name} {value}" for name, value in variant.constants().items()]
     return "\n".join([*constants, *_flatten(variant.unit, variant, set())]) + "\n"
 
@@ -141,32 +143,64 @@ def _checked(arch: str) -> str:
 
 
 def compile_kernels(arch: str, variant: Variant = EVERYTHING) -> Any:
-    """The kernels as a cubin for `arch` ("sm_90"), from the disk cache where they were compiled before."""
-    entry = kernel_cache.entry_of(source(variant), _checked(arch), repr(OPTIONS))
-    code = kernel_cache.read(entry)
-    if code is None:
-        code = bytes(_compile(arch, variant, {}).code)
-        kernel_cache.write(entry, code)
-    return cuda_core().ObjectCode.from_cubin(code)
+    """The kernels as a cubin for `arch` ("sm_90"), from the user's cache where they were compiled before."""
+    key = _key(arch, variant)
+    cubin = load_cubin(key)
+    if cubin is None:
+        cubin = bytes(_compile(arch, variant, {}).code)
+        save_cubin(key, cubin)
+    return cuda_core().ObjectCode.from_cubin(cubin)
+
+
+def is_compiled(arch: str, variant: Variant = EVERYTHING) -> bool:
+    """Whether `compile_kernels` finds the kernels in the user's cache."""
+    return load_cubin(_key(arch, variant)) is not None
+
+
+def _key(arch: str, variant: Variant) -> str:
+    """Of all that the compiled bytes depend on."""
+    parts = (cuda_core().__version__, *nvrtc_build(), _checked(arch), sorted(OPTIONS.items()), source(variant))
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+@cache
+def nvrtc_build() -> tuple[str, int]:
+    """NVRTC's version, "13.0", and its file's size, which tells builds of one version apart; raises ImportError."""
+    try:
+        _, major, minor = cuda_core("cuda.bindings.nvrtc").nvrtcVersion()
+        path = cuda_core("cuda.pathfinder").load_nvidia_dynamic_lib("nvrtc").abs_path
+    except RuntimeError as error:  # the library's file is missing
+        raise ImportError(f"{NO_CUDA_CORE}; it found no NVRTC: {error}") from error
+    return f"{major}.{minor}", Path(path).stat().st_size if path else 0
 
 
 def _compile(arch: str, variant: Variant, options: dict[str, Any], **outputs: Any) -> Any:
     """Raises ValueError for an architecture that NVRTC does not know; for all else that it refuses, RuntimeError with
     its log, and the source in a file."""
     core, text = cuda_core(), source(variant)
-    known = {"arch": _checked(arch), **OPTIONS}
+    chosen = core.ProgramOptions(arch=_checked(arch), **OPTIONS, **options)
     try:
-        program = core.Program(text, "c++", core.ProgramOptions(**known, **options))
+        program = core.Program(text, "c++", chosen)
         return program.compile("cubin", **outputs)
     except Exception as error:
         if "--gpu-architecture" in str(error):
-            raise ValueError(
-                f"architecture: got {arch!r}, which this NVRTC does not know; expected sm_90, say"
-            ) from error
+            raise ValueError(_unknown(arch)) from error
         dump = Path(tempfile.gettempdir()) / f"augengine-refused-{arch}.cu"
         with suppress(OSError):  # NVRTC's words count
             dump.write_text(text)
         raise RuntimeError(f"NVRTC refused the CUDA kernels for {arch}; their source is in {dump}\n{error}") from error
+
+
+def _unknown(arch: str) -> str:
+    _, known = cuda_core("cuda.bindings.nvrtc").nvrtcGetSupportedArchs()
+    number = int(re.sub(r"\D", "", arch))
+    remedy = "pip install -U 'augengine[cuda]' may bring a newer one"
+    if number < min(known):
+        remedy = "NVRTC 12 knows older ones: pip install 'cuda-core[cu12]'"
+    return (
+        f"architecture: got {arch!r}; NVRTC {nvrtc_build()[0]} compiles for {', '.join(f'sm_{n}' for n in known)}. "
+        f"{remedy}; or move the images to the CPU: images.cpu()"
+    )
 
 
 def compile_report(arch: str, variant: Variant = EVERYTHING) -> list[KernelReport]:

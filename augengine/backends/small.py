@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from augengine import _native
 from augengine.backends.cpu import DTYPES
+from augengine.backends.cuda_errors import check_outside_capture
 from augengine.backends.nvrtc import Variant
 from augengine.ops import OPS
 from augengine.plan import Plan, compile_draws
@@ -92,7 +93,10 @@ def _sizes(transforms: tuple[Transform, ...], size: Size) -> list[Size]:
 @lru_cache(maxsize=256)
 def constants_on(small: SmallPlan, device: torch.device) -> torch.Tensor:
     """The constants on the device, there before any stream may read them."""
-    constants = torch.from_numpy(small.constants).to(device)
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
+    if device.type != "cuda":
+        return torch.from_numpy(small.constants).to(device)
+    with torch.cuda.device(device):
+        check_outside_capture()
+        constants = torch.from_numpy(small.constants).to(device)
+        torch.cuda.current_stream().synchronize()
     return constants
