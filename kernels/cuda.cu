@@ -11,6 +11,18 @@
 using namespace ae;
 using namespace ae::AE_ISA;
 
+namespace {
+
+__device__ u8 gathered(const Reader& in, const Geometry& g, int k, int x, int y) {
+  if (g.type == GEOMETRY_PERSPECTIVE || (g.type == GEOMETRY_AFFINE && g.interpolation != NEAREST))
+    return interpolated(g, x, y, (u8)g.fill[k], [&](int px, int py) { return (double)in(k, px, py); });
+  const Point p = g.type == GEOMETRY_AFFINE ? affine_walked(g, x, y) : crop_point(g, x, y);
+  const bool inside = p.x >= 0 && p.x < g.in_w && p.y >= 0 && p.y < g.in_h;
+  return inside ? in(k, p.x, p.y) : (u8)g.fill[k];
+}
+
+}  // namespace
+
 // Coefficients of a resize, one thread for each output.
 AE_KERNEL(taps) {
   const Step& s = step_of_block(workspace, first, count);

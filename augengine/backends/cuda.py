@@ -22,7 +22,6 @@ from augengine.plan import Plan
 from augengine.sampling import Keys, Program
 
 Launch = tuple[str, int, int, int]  # kernel, first step, count of steps, blocks
-DRIVERS = {"win32": "nvcuda.dll"}  # elsewhere libcuda.so.1
 CAPTURED: list[torch.Tensor] = []  # what graphs copy from at every replay
 LOADING = Lock()
 
@@ -184,11 +183,14 @@ def _load(index: int, variant: Variant) -> dict[str, Any]:
 @cache
 def launch_kernel() -> int:
     """The address of the driver's cuLaunchKernel, which takes the handles of cuda-core's kernels."""
-    library = ctypes.CDLL(DRIVERS.get(sys.platform, "libcuda.so.1"))
-    return ctypes.cast(library.cuLaunchKernel, ctypes.c_void_p).value or 0
+    return ctypes.cast(_cuda_driver().cuLaunchKernel, ctypes.c_void_p).value or 0
+
+
+def _cuda_driver() -> ctypes.CDLL:
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
 
 
 def _error_name(code: int) -> str:
     name = ctypes.c_char_p()
-    ctypes.CDLL(DRIVERS.get(sys.platform, "libcuda.so.1")).cuGetErrorName(code, ctypes.byref(name))
+    _cuda_driver().cuGetErrorName(code, ctypes.byref(name))
     return name.value.decode() if name.value else f"CUDA_ERROR_{code}"
