@@ -23,6 +23,10 @@ def photos(tmp_path_factory):
     return make_photo_folder(tmp_path_factory.mktemp("data") / "photos")
 
 
+def opened(decoder, path):
+    return decoder.open(str(path), path.read_bytes())
+
+
 def regions_of(h, w):
     """The whole, the corners' pixels, a row, a column, and some rectangle."""
     some = [(0, 0, h, w), (0, 0, 1, 1), (h - 1, w - 1, 1, 1), (h // 2, 0, 1, w), (0, w // 2, h, 1)]
@@ -34,7 +38,7 @@ def test_every_region_equals_pillow(decoder, photos):
     decoder = make_decoder(decoder, CPU, 2)
     for path in sorted(photos.rglob("*.*")):
         whole = pil_to_tensor(open_rgb(path))
-        file = decoder.open(str(path))
+        file = opened(decoder, path)
         assert file.size == tuple(whole.shape[1:]), path
         regions = regions_of(*file.size)
         images = decoder.decode([file] * len(regions), regions)
@@ -45,7 +49,7 @@ def test_every_region_equals_pillow(decoder, photos):
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_images_stay_when_the_decoder_goes_on(decoder, photos):
     decoder = make_decoder(decoder, CPU, 1)
-    first, other = (decoder.open(str(photos / subject / "baseline.jpg")) for subject in ("astronaut", "coffee"))
+    first, other = (opened(decoder, photos / subject / "baseline.jpg") for subject in ("astronaut", "coffee"))
     (image,) = decoder.decode([first], regions_of(*first.size)[:1])
     before = image.clone()
     for _ in range(4):
@@ -55,7 +59,7 @@ def test_images_stay_when_the_decoder_goes_on(decoder, photos):
 
 def test_jpegs_without_cmyk_are_decoded_by_nvimagecodec(photos):
     decoder = make_decoder("cpu", CPU, 1)
-    streamed = {name for name in KINDS if decoder.open(str(photos / "coffee" / name)).stream is not None}
+    streamed = {name for name in KINDS if opened(decoder, photos / "coffee" / name).stream is not None}
     assert streamed == {"baseline.jpg", "full_chroma.jpg", "gray.jpg", "progressive.jpg", "sideways.jpg"}
 
 
@@ -79,7 +83,7 @@ def test_a_damaged_file_is_named(kind, decoder, photos, tmp_path):
     path.write_bytes(damage((photos / "coffee" / "baseline.jpg").read_bytes())[kind])
     decoder = make_decoder(decoder, CPU, 1)
     with pytest.raises(ValueError, match=r"damaged\.jpg: can't be decoded: "):
-        decoder.decode([decoder.open(str(path))], np.array([[0, 0, 8, 8]], np.int32))
+        decoder.decode([opened(decoder, path)], np.array([[0, 0, 8, 8]], np.int32))
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -87,12 +91,12 @@ def test_a_damaged_file_spares_its_neighbours_and_the_next_batch(decoder, photos
     data = (photos / "coffee" / "baseline.jpg").read_bytes()
     (tmp_path / "damaged.jpg").write_bytes(data[: len(data) // 2] + data[-2:])
     decoder = make_decoder(decoder, CPU, 1)
-    good = decoder.open(str(photos / "coffee" / "baseline.jpg"))
-    bad = decoder.open(str(tmp_path / "damaged.jpg"))
+    good = opened(decoder, photos / "coffee" / "baseline.jpg")
+    bad = opened(decoder, tmp_path / "damaged.jpg")
     regions = np.array([[0, 0, *good.size]] * 3, np.int32)
     reference = pil_to_tensor(open_rgb(photos / "coffee" / "baseline.jpg"))
     try:
-        by_pillow = pil_to_tensor(open_rgb(bad.path))
+        by_pillow = pil_to_tensor(open_rgb(bad.name))
     except OSError:
         with pytest.raises(ValueError, match=r"damaged\.jpg"):
             decoder.decode([good, bad, good], regions)
@@ -102,23 +106,17 @@ def test_a_damaged_file_spares_its_neighbours_and_the_next_batch(decoder, photos
     assert torch.equal(decoder.decode([good], regions[:1])[0], reference)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_missing_file_is_an_os_error(decoder, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gone\.jpg"):
-        make_decoder(decoder, CPU, 1).open(str(tmp_path / "gone.jpg"))
-
-
 @pytest.mark.parametrize("name", ["thin.jpg", "thin.png"])
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_file_with_too_long_a_side_is_named(decoder, name, tmp_path):
     path = write_thin(tmp_path / name)
     with pytest.raises(ValueError, match=f"^{path}: is 40000 x 2 pixels; expected sides of 1 to 32767 pixels"):
-        make_decoder(decoder, CPU, 1).open(str(path))
+        opened(make_decoder(decoder, CPU, 1), path)
 
 
 def test_a_thread_takes_the_decoder_that_another_left(photos):
     decoder = make_decoder("cpu", CPU, 1)
-    file = decoder.open(str(photos / "coffee" / "baseline.jpg"))
+    file = opened(decoder, photos / "coffee" / "baseline.jpg")
     made = []
     make_one = decoder._make_cpu
     decoder._make_cpu = lambda: made.append(make_one()) or made[-1]
@@ -167,8 +165,8 @@ def test_without_any_decoder_it_says_what_to_install(decoder):
 
 @pytest.mark.usefixtures("without_pillow")
 def test_a_file_that_only_pillow_decodes_says_what_to_install(photos):
-    path = str(photos / "coffee" / "palette.png")
-    for fetch in (make_decoder("cpu", CPU, 1).open, lambda path: ImageFolder(photos)[0]):
+    path = photos / "coffee" / "palette.png"
+    for fetch in (lambda path: opened(make_decoder("cpu", CPU, 1), path), lambda path: ImageFolder(photos)[0]):
         with pytest.raises(ImportError, match=r"Pillow.* is not installed; pip install 'augengine\[dali\]'"):
             fetch(path)
 

@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 import augengine as ae
 from augengine.data import DataLoader, ImageFolder
-from augengine.data.photos import photo_files
+from augengine.data.sources import photo_source
 
 # Pixels and order
 
@@ -180,7 +180,7 @@ def test_a_subclass_that_fetches_as_its_folder_is_decoded_in_threads(folder):
         name = "photos"
 
     for dataset in (Named(folder.root), Subset(Named(folder.root), [1])):
-        assert photo_files(dataset) is not None
+        assert photo_source(dataset) is not None
 
 
 # Epochs and seeds

@@ -36,9 +36,9 @@ class DaliDecoder:
         self._graph: Any = None
         self._one_batch = threading.Lock()
 
-    def open(self, path: str) -> Encoded:
+    def open(self, name: str, data: bytes) -> Encoded:
         """See `Decoder.open`."""
-        return open_stream(path)
+        return open_stream(name, data)
 
     def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
         """See `Decoder.decode`."""

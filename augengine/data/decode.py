@@ -10,7 +10,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,7 +32,7 @@ class Encoded:
     does not take.
     """
 
-    path: str
+    name: str
     data: bytes
     size: tuple[int, int]
     stream: Any = None
@@ -41,7 +40,7 @@ class Encoded:
     def __post_init__(self) -> None:
         h, w = self.size
         if not (0 < h <= MAX_SIDE and 0 < w <= MAX_SIDE):
-            raise ValueError(f"{self.path}: is {w} x {h} pixels; expected sides of 1 to {MAX_SIDE} pixels")
+            raise ValueError(f"{self.name}: is {w} x {h} pixels; expected sides of 1 to {MAX_SIDE} pixels")
 
 
 class RegionDecoder(Protocol):
@@ -65,8 +64,8 @@ class Decoder(RegionDecoder, Protocol):
         """Another decoder, fast in large calls, that takes files from the same queue; None where there is none."""
         ...
 
-    def open(self, path: str) -> Encoded:
-        """Reads a file and parses its header; raises ValueError, naming the file, for one that is no image."""
+    def open(self, name: str, data: bytes) -> Encoded:
+        """Parses the header of an encoded image; raises ValueError that begins with `name` for what is none."""
         ...
 
 
@@ -79,9 +78,9 @@ class PillowDecoder:
     def __init__(self) -> None:
         load_pillow()
 
-    def open(self, path: str) -> Encoded:
+    def open(self, name: str, data: bytes) -> Encoded:
         """See `Decoder.open`."""
-        return open_by_pillow(path, Path(path).read_bytes())
+        return open_by_pillow(name, data)
 
     def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
         """See `Decoder.decode`."""
@@ -98,15 +97,15 @@ def load_pillow() -> Any:
         ) from error
 
 
-def open_by_pillow(path: str, data: bytes) -> Encoded:
+def open_by_pillow(name: str, data: bytes) -> Encoded:
     """The size of an image of any format that Pillow reads; raises ValueError for what is none."""
     pil = load_pillow()
     try:
         with pil.open(io.BytesIO(data)) as image:
             size = (image.height, image.width)
     except Exception as error:
-        raise _damaged(path, data, error) from error
-    return Encoded(path, data, size)
+        raise _damaged(name, data, error) from error
+    return Encoded(name, data, size)
 
 
 def decode_by_pillow(file: Encoded, region: Sequence[int]) -> Tensor:
@@ -117,15 +116,15 @@ def decode_by_pillow(file: Encoded, region: Sequence[int]) -> Tensor:
         with pil.open(io.BytesIO(file.data)) as image:
             pixels = np.array(image.crop((left, top, left + width, top + height)).convert("RGB"))
     except Exception as error:
-        raise _damaged(file.path, file.data, error) from error
+        raise _damaged(file.name, file.data, error) from error
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _damaged(path: str, data: bytes, error: Exception) -> ValueError:
+def _damaged(name: str, data: bytes, error: Exception) -> ValueError:
     cause = str(error)
     if isinstance(error, load_pillow().UnidentifiedImageError):
         cause = "it is no image that Pillow knows" if data else "the file is empty"
-    return ValueError(f"{path}: can't be decoded: {cause}; expected a whole image file")
+    return ValueError(f"{name}: can't be decoded: {cause}; expected a whole image file")
 
 
 def make_decoder(name: str, device: torch.device, threads: int, hardware_share: float | None = None) -> Decoder:

@@ -13,8 +13,9 @@ import torch.utils.data
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from augengine.data.decode import make_decoder
-from augengine.data.photos import PhotoFiles, PhotoWork, photo_batches, photo_files
+from augengine.data.photos import PhotoWork, photo_batches
 from augengine.data.samples import IndexedDataset, WorkerStart, augmented, pack_samples
+from augengine.data.sources import PhotoSource, photo_source
 from augengine.pipeline import Pipeline
 
 T = TypeVar("T", covariant=True)
@@ -97,7 +98,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         self._check_torch_arguments()
         self._device = _find_device(device)
         self._threads = self.num_workers or _usable_cores()
-        self._files = photo_files(dataset)
+        self._photos = photo_source(dataset)
         self._decoder = make_decoder(decoder, self._device, self._threads, hardware_share)
         self._fetcher: torch.utils.data.DataLoader[Any] | None = None
 
@@ -116,15 +117,15 @@ class DataLoader(torch.utils.data.DataLoader[T]):
             return super().__iter__()
         epoch, self._next_epoch = self._next_epoch, self._next_epoch + 1
         self.stats = LoaderStats()
-        if self._files is None:
+        if self._photos is None:
             return _counted(self._sample_batches(self.pipeline, epoch), self.stats)
-        return _counted(self._photo_batches(self._files, self.pipeline, epoch), self.stats)
+        return _counted(self._photo_batches(self._photos, self.pipeline, epoch), self.stats)
 
-    def _photo_batches(self, files: PhotoFiles, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
+    def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         indices = iter(self.batch_sampler)  # type: ignore[arg-type]
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # as torch draws each iterator's seed
         stream = _decoding_stream(self._device) if self._device.type == "cuda" else None
-        work = PhotoWork(files, pipeline, epoch, self._decoder, self._device, self.pin_memory, stream)
+        work = PhotoWork(photos, pipeline, epoch, self._decoder, self._device, self.pin_memory, stream)
         prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
         return photo_batches(indices, work, self._threads, prefetch, self.timeout)
 

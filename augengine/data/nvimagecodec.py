@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,22 +42,21 @@ def load_nvimgcodec() -> Any:
             del os.environ[name]
 
 
-def open_stream(path: str) -> Encoded:
-    """Reads a file and parses its header, in microseconds: by nvImageCodec for whole JPEGs of 1 or 3 channels.
+def open_stream(name: str, data: bytes) -> Encoded:
+    """Parses the header of an encoded image, in microseconds: by nvImageCodec for whole JPEGs of 1 or 3 channels.
 
     All others are Pillow's: other formats for its conversions, and a JPEG without its end marker because Pillow
     refuses that as truncated, while a region decoder stops reading before it finds out. Damage inside a whole JPEG can
     pass here where Pillow refuses it; what both decode is equal.
     """
-    data = Path(path).read_bytes()
     if data.startswith(JPEG_START) and data.endswith(JPEG_END):
         stream = load_nvimgcodec().CodeStream(data)
         try:
             if stream.num_channels in (1, 3) and stream.precision == 8:
-                return Encoded(path, data, (stream.height, stream.width), stream)
+                return Encoded(name, data, (stream.height, stream.width), stream)
         except RuntimeError:  # a header that nvImageCodec can't read
             pass
-    return open_by_pillow(path, data)
+    return open_by_pillow(name, data)
 
 
 def with_pillow(
@@ -92,9 +90,9 @@ class NvImageCodecDecoder:
         self._params = decode_params(self._codec)
         self._idle: deque[Any] = deque()
 
-    def open(self, path: str) -> Encoded:
+    def open(self, name: str, data: bytes) -> Encoded:
         """See `Decoder.open`."""
-        return open_stream(path)
+        return open_stream(name, data)
 
     def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
         """See `Decoder.decode`."""

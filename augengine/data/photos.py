@@ -1,9 +1,8 @@
-"""Batches from photo files: threads decode the regions that the keyed crops need, and run the engine."""
+"""Batches from encoded photos: threads decode the regions that the keyed crops need, and run the engine."""
 
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -11,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Subset, default_collate
 
 from augengine.data.decode import Decoder, RegionDecoder
-from augengine.data.folder import ImageFolder
 from augengine.data.held import Held
+from augengine.data.sources import PhotoSource
 from augengine.pipeline import Pipeline
 
 THREAD_NAME = "augengine-photos"
@@ -28,53 +26,6 @@ Chunk = tuple[list[Tensor], list[tuple[int, int]]]
 Task = tuple["BatchUnderway", int]
 Batch = tuple[Any, Any]
 Finished = tuple[Batch, Any]  # and the CUDA event after which it is there
-
-
-@dataclass(frozen=True)
-class PhotoFiles:
-    """The files of a dataset, by its own indices, with their targets."""
-
-    samples: Sequence[tuple[str, Any]]
-    target_transform: Callable[[Any], Any] | None = None
-
-    def targets(self, ids: Sequence[int]) -> Any:
-        """The targets of these samples as torch's loader collates them: class indices are int64 (B,)."""
-        targets = [self.samples[i][1] for i in ids]
-        return default_collate([self.target_transform(t) for t in targets] if self.target_transform else targets)
-
-
-def photo_files(dataset: Dataset[Any]) -> PhotoFiles | None:
-    """The files behind an image folder, or a Subset of one; None where what it gives is not simply its files' images.
-
-    Known are our and torchvision's ImageFolder and DatasetFolder with torchvision's default loader, and subclasses that
-    fetch samples as they do. Raises ValueError where the folder has a transform of its own, because the pipeline takes
-    photos as they are.
-    """
-    if isinstance(dataset, Subset):
-        whole = photo_files(dataset.dataset) if _fetches_as(Subset, dataset) else None
-        return whole and PhotoFiles([whole.samples[i] for i in dataset.indices], whole.target_transform)
-    if not (_fetches_as(ImageFolder, dataset) or _is_torchvisions(dataset)):
-        return None
-    if (transform := getattr(dataset, "transform", None)) is not None:
-        raise ValueError(
-            f"DataLoader.dataset: the folder has a transform of its own, {transform!r}, and the loader a pipeline; "
-            "expected one of them: set dataset.transform = None and put its transforms into the pipeline"
-        )
-    return PhotoFiles(dataset.samples, getattr(dataset, "target_transform", None))  # type: ignore[attr-defined]
-
-
-def _fetches_as(kind: type, dataset: object) -> bool:
-    """Whether the dataset's samples are fetched by the code of `kind`, one by one and in batches."""
-    methods = ("__getitem__", "__getitems__")
-    return all(getattr(type(dataset), name, None) is getattr(kind, name, None) for name in methods)
-
-
-def _is_torchvisions(dataset: Any) -> bool:
-    """Whether it is a folder of torchvision whose files Pillow opens; torchvision is not imported to find out."""
-    theirs = sys.modules.get("torchvision.datasets.folder")
-    if theirs is None or not _fetches_as(theirs.DatasetFolder, dataset):
-        return False
-    return any(dataset.loader is loader for loader in (theirs.default_loader, theirs.pil_loader))
 
 
 class BatchUnderway:
@@ -111,7 +62,7 @@ class PhotoWork:
     `stream` is the CUDA stream on which the epoch is decoded and augmented: what it frees is reused behind its kernels.
     """
 
-    files: PhotoFiles
+    source: PhotoSource
     pipeline: Pipeline
     epoch: int
     decoder: Decoder
@@ -176,7 +127,7 @@ class PhotoWork:
             at = end
 
     def _decoded(self, ids: list[int], decoder: RegionDecoder) -> Chunk:
-        files = [self.decoder.open(self.files.samples[i][0]) for i in ids]
+        files = [self.decoder.open(self.source.name(i), self.source.read(i)) for i in ids]
         sizes = [file.size for file in files]
         # Drawn here for the regions and once more for the whole batch: the same calls, in microseconds, without a
         # barrier between reading and decoding.
@@ -194,7 +145,7 @@ class PhotoWork:
         sizes = [size for _, more in batch.decoded for size in more]
         program = self.pipeline.sample(batch.ids, self.epoch, size=sizes).within_regions()
         with self._on_stream():
-            targets = self.files.targets(batch.ids)
+            targets = self.source.targets(batch.ids)
             if isinstance(targets, Tensor):
                 targets = targets.to(self.device)
             decoded = [image for more, _ in batch.decoded for image in more]
