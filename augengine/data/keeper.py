@@ -2,17 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
 
 from augengine.data.order import Counted, Order, Ordered, Place
-from augengine.data.randomness import Randomness, own_generators
+from augengine.data.randomness import Randomness
 from augengine.data.state import State, check_fits, read_state
 
 Iteration = TypeVar("Iteration", bound=Iterator[Any])
+AGAIN = "DataLoader: an IterableDataset has no index to go on at; its first %d batches are read again and thrown away"
 log = logging.getLogger("augengine")
 
 
@@ -24,13 +23,12 @@ class PlaceKeeper:
     state was taken, so that the epochs after that are the unbroken run's.
     """
 
-    def __init__(self, order: Order | None, generator: torch.Generator | None) -> None:
+    def __init__(self, order: Order | None) -> None:
         self._order = order
-        self._generators = own_generators([*(order.samplers() if order else ()), _Holder(generator)])
+        self.iterations = 0
         self._next_epoch = (order and order.epoch()) or 0
         self._sampler_epoch = order.epoch() if order else None
         self._current: Ordered | Counted | None = None
-        self._start: Randomness | None = None
         self._loaded: State | None = None
 
     @property
@@ -50,36 +48,31 @@ class PlaceKeeper:
         epoch = self._take_epoch()
         state = self._take_loaded(epoch)
         if state is None or not state.began:
-            self._start = Randomness.of(self._generators) if self._draws() else None
-            return make(self._follow(state.place if state else Place(epoch)))
-        self._start = state.start
+            # Workers that are kept draw no seed. Those of another process do, before the samplers draw.
+            start = Randomness.of(self._order.generators) if state and state.kept_workers and self._order else None
+            return make(self._follow(Place(epoch), start))
         if state.start is None:
-            return self._resumed(make, state.place)
-        state.start.restore_own(self._generators)
-        with _default_generator_at(state.start.default):
-            return self._resumed(make, state.place)
+            return self._resumed(make, state.place, None)
+        with torch.random.fork_rng([]):
+            return self._resumed(make, state.place, state.start)
 
-    def _resumed(self, make: Callable[[Ordered | Counted], Iteration], place: Place) -> Iteration:
-        ordered = self._follow(place if self._order else replace(place, position=0))
+    def _resumed(
+        self, make: Callable[[Ordered | Counted], Iteration], place: Place, start: Randomness | None
+    ) -> Iteration:
+        ordered = self._follow(place if self._order else Place(place.epoch), start)
         iterator = make(ordered)
         if isinstance(ordered, Ordered):
             ordered.draw()
         elif place.position:
-            log.warning(
-                "DataLoader: an IterableDataset has no index to go on at: it gives its first %d batches again, which "
-                "are thrown away",
-                place.position,
-            )
+            log.warning(AGAIN, place.position)
             for _ in range(place.position):
                 next(iterator)
         return iterator
 
-    def _follow(self, place: Place) -> Ordered | Counted:
-        self._current = self._order.begin(place) if self._order else Counted(place)
+    def _follow(self, place: Place, start: Randomness | None) -> Ordered | Counted:
+        self.iterations += 1
+        self._current = self._order.begin(place, start) if self._order else Counted(place)
         return self._current
-
-    def _draws(self) -> bool:
-        return self._order is not None and (self._order.draws() or bool(self._generators))
 
     def _take_epoch(self) -> int:
         of_sampler = self._order.epoch() if self._order else None
@@ -99,52 +92,42 @@ class PlaceKeeper:
             )  # fmt: skip
         return None
 
-    def state(self, seed: int | None, dataset: dict[str, Any], pipeline: int | None) -> State:
+    def state(self, seed: int | None, dataset: dict[str, Any], pipeline: int | None, kept_workers: bool) -> State:
         """Where the latest iteration's consumer is: the next sample of its epoch, or the start of the next epoch."""
         if self._loaded is not None:
             return self._loaded
-        current = self._current
+        order, current = self._order, self._current
         began = current is not None and not current.over
-        place = current.place if current is not None and began else self._between()
-        now = Randomness.of(self._generators) if self._draws() else None
-        return State(
-            seed, place, began, self._start if began else now, now, self._order.kind() if self._order else {},
-            "samples" if self._order and not self._order.counts_batches else "batches", dataset, pipeline,
-        )  # fmt: skip
+        now = Randomness.of(order.generators) if order and order.draws() else None
+        place, start = self._between(), now
+        if began and isinstance(current, Ordered):
+            place, start = current.place, current.start or now
+        elif began and current is not None:
+            place = current.place
+        unit = "samples" if order and not order.counts_batches else "batches"
+        kind, sampler_epoch = (order.kind(), order.epoch()) if order else ({}, None)
+        return State(seed, place, began, start, now, kind, unit, dataset, pipeline, sampler_epoch, kept_workers)
 
     def _between(self) -> Place:
         epoch = self._next_epoch
         of_sampler = self._order.epoch() if self._order else None
         if of_sampler is not None and of_sampler != self._sampler_epoch:
             epoch = of_sampler
-        return Place(epoch, sampler=self._order.kept_state() if self._order else None)
+        return Place(epoch)
 
     def load(self, state: Any, dataset: dict[str, Any]) -> State:
         """Makes the next iteration go on at a state; raises ValueError where it is of another run."""
         read = read_state(state)
-        check_fits(read, self._order, dataset, len(self._generators))
-        self.set_epoch(read.place.epoch)
-        if read.now is not None:
-            torch.set_rng_state(read.now.default)
-            read.now.restore_own(self._generators)
+        check_fits(read, self._order, dataset)
+        self._next_epoch = read.place.epoch
+        if self._order is not None and read.sampler_epoch is not None:
+            self._order.set_epoch(read.sampler_epoch)
+            self._sampler_epoch = self._order.epoch()
+        if read.now is not None and self._order is not None:
+            read.now.restore(self._order.generators)
         self._loaded = read
         return read
 
     def forget(self) -> None:
         """Drops what was loaded."""
         self._loaded = None
-
-
-class _Holder:
-    def __init__(self, generator: torch.Generator | None) -> None:
-        self.generator = generator
-
-
-@contextmanager
-def _default_generator_at(state: torch.Tensor) -> Iterator[None]:
-    kept = torch.get_rng_state()
-    torch.set_rng_state(state)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(kept)

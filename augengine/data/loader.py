@@ -82,8 +82,8 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         if cache is not None:
             raise ValueError(f"DataLoader.cache: got {cache!r}; expected None, there is no cache in this version")
         indexed = not isinstance(dataset, IterableDataset)
-        self._order = Order(self.sampler, self.batch_sampler) if indexed else None
-        self._keeper = PlaceKeeper(self._order, self.generator)
+        self._order = Order(self.sampler, self.batch_sampler, self.generator) if indexed else None
+        self._keeper = PlaceKeeper(self._order)
         self.stats = LoaderStats()
         self.pipeline = pipeline if pipeline is None or seed is None else pipeline.with_options(seed=seed)
         if pipeline is None:
@@ -119,7 +119,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
             )
         seed = None if self.pipeline is None else self.pipeline.seed
         pipeline = None if self.pipeline is None else checksum(self.pipeline.with_options(seed=0).to_json())
-        return self._keeper.state(seed, self._dataset_facts(), pipeline).to_json()
+        return self._keeper.state(seed, self._dataset_facts(), pipeline, self._keeps_workers(1)).to_json()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Makes the next iteration go on at the place that `state_dict` says.
@@ -135,6 +135,10 @@ class DataLoader(torch.utils.data.DataLoader[T]):
                 f"DataLoader.load_state_dict: was saved with seed {loaded.seed}, and this loader's is "
                 f"{self.pipeline.seed}; expected the same"
             )
+
+    def _keeps_workers(self, iterations: int) -> bool:
+        """Whether an iteration finds the workers of one before, where there were that many."""
+        return self.persistent_workers and self._keeper.iterations >= iterations
 
     def _dataset_facts(self) -> dict[str, Any]:
         kind = type(self.dataset).__name__
@@ -157,6 +161,8 @@ class DataLoader(torch.utils.data.DataLoader[T]):
             iterator = super().__iter__()
             iterator.ordered = ordered  # type: ignore[attr-defined]
             return iterator
+        if self._photos is not None and not self._keeps_workers(2):
+            torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # as torch seeds an iterator's workers
         self.stats = LoaderStats(threads=self._threads)
         epoch = ordered.place.epoch
         if self._photos is None:
@@ -167,7 +173,6 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 
     def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         indices = iter(self._index_sampler)
-        torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # as torch draws each iterator's seed
         stream = _decoding_stream(self._device) if self._device.type == "cuda" else None
         work = PhotoWork(
             photos, pipeline, epoch, self._decoder, self._device, self.pin_memory, stream, self._on_error,

@@ -8,8 +8,11 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
+
+from augengine.data.randomness import Randomness, own_generators
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,13 @@ class Order:
     such a global order still holds at some place can be shared out to another number of ranks.
     """
 
-    def __init__(self, sampler: Any, batch_sampler: Any) -> None:
+    def __init__(self, sampler: Any, batch_sampler: Any, generator: torch.Generator | None) -> None:
         self.batch_sampler = batch_sampler
         own = batch_sampler is not None and type(batch_sampler) is not BatchSampler
         self.sampler = batch_sampler if own else sampler if batch_sampler is None else batch_sampler.sampler
         self.counts_batches = own
         self.shared = self.sampler if _shares_out(self.sampler) else None
+        self.generators = own_generators([*self.samplers(), _Holder(generator)])
         self._next: Ordered | None = None
 
     def __len__(self) -> int:
@@ -50,9 +54,9 @@ class Order:
         # torch's iterators ask twice before they take anything.
         return self._next or Ordered(self, Place(0))
 
-    def begin(self, place: Place) -> "Ordered":
+    def begin(self, place: Place, start: Randomness | None) -> "Ordered":
         """The epoch from that place on, which also `iter` of this order gives."""
-        self._next = Ordered(self, place)
+        self._next = Ordered(self, place, start)
         return self._next
 
     def kind(self) -> dict[str, Any]:
@@ -65,8 +69,8 @@ class Order:
         return {"sampler": "own", "type": type(sampler).__name__}
 
     def draws(self) -> bool:
-        """Whether a sampler draws from a generator."""
-        return bool(self.kind()["sampler"] == "own")
+        """Whether the order may come from a generator."""
+        return bool(self.kind()["sampler"] == "own" or self.generators)
 
     def kept_state(self) -> Any:
         """The state of a sampler that keeps one itself, by torchdata's convention; None for others."""
@@ -99,8 +103,7 @@ class Order:
             self.sampler.load_state_dict(place.sampler)
             return self._batched(iter(self.sampler))
         keys = iter(self.sampler)
-        digest = digest_of(list(islice(keys, place.position)), 0)
-        if digest != place.digest:
+        if self._digest(list(islice(keys, place.position)), 0) != place.digest:
             raise ValueError(
                 f"DataLoader.load_state_dict: {type(self.sampler).__name__} gives another order than the one that was "
                 f"saved; expected the same first {place.position} {'batches' if self.counts_batches else 'samples'}: "
@@ -113,22 +116,32 @@ class Order:
             return iter(keys)
         return iter(BatchSampler(keys, self.batch_sampler.batch_size, self.batch_sampler.drop_last))
 
+    def _digest(self, keys: Sequence[Any], digest: int) -> int:
+        for part in keys if self.counts_batches else [keys]:
+            digest = digest_of(part, digest)
+        return digest
+
     def after(self, place: Place, batch: Any) -> Place:
         """The place behind a batch that was handed out at `place`."""
         alone = self.batch_sampler is None
         ranks = self.shared.num_replicas if self.shared is not None else 1
         step = 1 if self.counts_batches or alone else len(batch)
         keys = [batch] if self.counts_batches or alone else batch
-        digest = 0 if self.shared is not None else digest_of(keys, place.digest)
+        digest = 0 if self.shared is not None else self._digest(keys, place.digest)
         return replace(place, position=place.position + step * ranks, digest=digest, sampler=self.kept_state())
 
 
 class Ordered:
-    """An epoch's index batches from a place on; knows which of those that were handed out the consumer has had."""
+    """An epoch's index batches from a place on; knows which of those that were handed out the consumer has had.
 
-    def __init__(self, order: Order, place: Place) -> None:
+    `start` is how the generators stood when the epoch's samplers first drew; they are set back to that for a place in
+    an epoch that began elsewhere.
+    """
+
+    def __init__(self, order: "Order", place: Place, start: Randomness | None = None) -> None:
         self.place = place
         self.over = False
+        self.start = start
         self._order = order
         self._handed = deque([place])
         self._batches: Iterator[Any] | None = None
@@ -137,16 +150,21 @@ class Ordered:
         return self
 
     def __next__(self) -> Any:
-        if self._batches is None:
-            self._batches = self._order.batches_from(self.place)
-        batch = next(self._batches)
+        self.draw()
+        batch = next(self._batches)  # type: ignore[arg-type]
         if isinstance(batch, Iterator):
             batch = list(batch)
         self._handed.append(self._order.after(self._handed[-1], batch))
         return batch
 
     def draw(self) -> None:
-        """Lets the samplers draw, which they otherwise do when the first batch is asked for."""
+        """Lets the samplers draw what they draw before their first batch, where they have not."""
+        if self._batches is not None:
+            return
+        if self.start is not None:
+            self.start.restore(self._order.generators)
+        elif self._order.draws():
+            self.start = Randomness.of(self._order.generators)
         batches = self._order.batches_from(self.place)
         first = list(islice(batches, 1))
         self._batches = chain(first, batches)
@@ -159,6 +177,11 @@ class Ordered:
     def end(self) -> None:
         """The consumer was told that the epoch is over."""
         self.over = True
+
+
+class _Holder:
+    def __init__(self, generator: torch.Generator | None) -> None:
+        self.generator = generator
 
 
 class Counted:
@@ -178,7 +201,7 @@ class Counted:
 
 
 def digest_of(keys: Sequence[Any], digest: int) -> int:
-    """A checksum of indices, or of any keys by their repr, that goes on from the one before."""
+    """A checksum of indices, or of other keys by their repr, that goes on from the one before."""
     try:
         data = np.asarray(keys, np.int64).tobytes()
     except (TypeError, ValueError, OverflowError):

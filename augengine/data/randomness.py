@@ -1,4 +1,4 @@
-"""`Randomness`: the torch generators that a loader's order is drawn from, as they stood when an epoch began."""
+"""`Randomness`: the torch generators that a loader's order is drawn from, as they stood at some moment."""
 
 import base64
 from collections.abc import Iterable
@@ -20,8 +20,9 @@ class Randomness:
         """As they stand."""
         return Randomness(torch.get_rng_state(), tuple(generator.get_state() for generator in generators))
 
-    def restore_own(self, generators: Iterable[torch.Generator]) -> None:
-        """Sets those of the loader and its samplers back: nobody else draws from them."""
+    def restore(self, generators: Iterable[torch.Generator]) -> None:
+        """Sets the generators back."""
+        torch.set_rng_state(self.default)
         for generator, state in zip(generators, self.own, strict=True):
             generator.set_state(state)
 
@@ -39,4 +40,9 @@ def to_text(state: torch.Tensor) -> str:
 
 def from_text(text: str) -> torch.Tensor:
     """What `to_text` wrote; raises ValueError for what is none."""
-    return torch.frombuffer(bytearray(base64.b64decode(text, validate=True)), dtype=torch.uint8)
+    try:
+        state = torch.frombuffer(bytearray(base64.b64decode(text, validate=True)), dtype=torch.uint8)
+        torch.Generator().set_state(state)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"DataLoader.load_state_dict.generators: {error}; expected what state_dict() gave") from error
+    return state

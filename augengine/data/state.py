@@ -15,10 +15,11 @@ NAME = "DataLoader.load_state_dict"
 
 @dataclass(frozen=True)
 class State:
-    """Where a loader is. `began` says whether the epoch has begun; `start` has the generators as its order needs them.
+    """Where a loader is. `began` says whether the epoch has begun.
 
-    `now` is torch's default generator as it stood when the state was taken, from which later epochs are drawn.
-    `start` and `now` are None where no sampler draws.
+    `start` has the generators as its order needs them, `now` those from which later epochs are drawn: torch's default
+    one as it stood when the state was taken. Both are None where no sampler draws. `kept_workers` says whether the next
+    epoch's workers are those of the one before.
     """
 
     seed: int | None
@@ -30,13 +31,16 @@ class State:
     unit: str
     dataset: dict[str, Any]
     pipeline: int | None
+    sampler_epoch: int | None
+    kept_workers: bool
 
     def to_json(self) -> dict[str, Any]:
         """The state as what `json.dumps` takes; raises ValueError where a sampler's own state is none."""
         place = self.place
         state: dict[str, Any] = {"version": VERSION, "seed": self.seed, "epoch": place.epoch, "began": self.began}
         state |= {"position": place.position, "unit": self.unit, "order": self.order, "dataset": self.dataset}
-        state |= {"digest": place.digest, "pipeline": self.pipeline}
+        state |= {"digest": place.digest, "pipeline": self.pipeline, "sampler_epoch": self.sampler_epoch}
+        state["kept_workers"] = self.kept_workers
         if self.start is not None and self.now is not None:
             state["generators"] = {
                 "default": to_text(self.now.default),
@@ -74,11 +78,12 @@ def read_state(state: Any) -> State:
         seed = None if state["seed"] is None else _count(state, "seed", 2**64)
         return State(
             seed, place, began, start, now, dict(state["order"]), str(state["unit"]), dict(state["dataset"]),
-            state.get("pipeline"),
+            state.get("pipeline"), state.get("sampler_epoch"),
+            bool(state.get("kept_workers")),
         )  # fmt: skip
     except KeyError as error:
         raise ValueError(f"{NAME}: {error} is missing; expected the dict that state_dict() gave, whole") from error
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"{NAME}: {error}; expected the dict that state_dict() gave") from error
 
 
@@ -89,7 +94,7 @@ def _count(state: dict[str, Any], name: str, limit: int) -> int:
     return int(value)
 
 
-def check_fits(state: State, order: Order | None, dataset: dict[str, Any], own_generators: int) -> None:
+def check_fits(state: State, order: Order | None, dataset: dict[str, Any]) -> None:
     """Raises ValueError that says why a state is not of this dataset, or its order not of these samplers."""
     for name, expected in dataset.items():
         if (got := state.dataset.get(name)) != expected:
@@ -105,15 +110,13 @@ def check_fits(state: State, order: Order | None, dataset: dict[str, Any], own_g
             f"{NAME}: was saved at a place in {_described(state.order)}, counted in {state.unit}, and this loader "
             f"gives {_described(kind)}, counted in {unit}; expected the same kind of sampler and seed"
         )
-    if state.start is not None and len(state.start.own) != own_generators:
+    if state.start is not None and len(state.start.own) != len(order.generators):
         raise ValueError(
             f"{NAME}: was saved with {len(state.start.own)} generator(s) of the loader and its samplers, and this "
-            f"loader has {own_generators}; expected generator= to be given as it was"
+            f"loader has {len(order.generators)}; expected generator= to be given as it was"
         )
-    if state.unit == "samples" and state.dataset.get("length") is not None:
-        limit = state.dataset["length"]
-        if order.shared is not None and state.place.position > limit + order.shared.num_replicas * limit:
-            raise ValueError(f"{NAME}.position: got {state.place.position}; the dataset has {limit} samples")
+    if order.shared is None and hasattr(order.sampler, "__len__") and state.place.position > len(order.sampler):
+        raise ValueError(f"{NAME}.position: got {state.place.position}; the order has {len(order.sampler)} {unit}")
 
 
 def _described(order: dict[str, Any]) -> str:
