@@ -148,6 +148,18 @@ def test_what_is_written_or_assigned_shows_in_the_next_epoch():
     assert torch.equal(ours[1], theirs[1])
 
 
+@pytest.mark.parametrize("with_targets", [True, False])
+def test_finished_batches_are_pinned_where_that_is_wanted(with_targets, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: seen.append(self) or self)
+    tensors = [torch.from_numpy(some_pixels(3, 9, 8)), torch.from_numpy(LABELS)]
+    source = memory_source(TensorDataset(*tensors[: 1 + with_targets]))
+    (batch,) = memory_batches([[0, 1]], source, crops(4), 0, CPU, True)
+    assert all(any(part is other for other in seen) for part in (batch if with_targets else [batch]))
+    assert len(seen) == 1 + with_targets
+
+
 # Indices
 
 

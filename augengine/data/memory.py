@@ -39,9 +39,9 @@ class Labels:
 class MemorySet:
     """The images of `dataset`, uint8 (N, C, H, W) of any strides, and its targets: views of its own memory.
 
-    It holds what the dataset held when `memory_source` made it, which costs a millisecond or less; one for each epoch
-    sees what was assigned to the dataset meanwhile. `levels` are the indices of Subsets, the outermost first. `owner`
-    is the dataset below them, and `held` the array or tensor in which it holds its pixels.
+    It has what the dataset held when `memory_source` made it: one made for each epoch, in a millisecond or less, has
+    what was assigned to the dataset meanwhile. `levels` are the indices of Subsets, the outermost first; `owner` is the
+    dataset below them, and `held` the array or tensor in which it holds its pixels.
     """
 
     pixels: Tensor
