@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch.utils.data import Dataset, Subset, default_collate
+from torch.utils.data import Dataset, Subset
 
 from augengine.data.folder import ImageFolder
 
@@ -24,8 +24,8 @@ class PhotoSource(Protocol):
         """The encoded photo; raises OSError where it can't be read."""
         ...
 
-    def targets(self, ids: Sequence[int]) -> Any:
-        """The targets of these samples as torch's loader collates them: class indices are int64 (B,)."""
+    def target(self, index: int) -> Any:
+        """The photo's target, as its dataset gives it."""
         ...
 
 
@@ -47,10 +47,10 @@ class PhotoFiles:
         """See `PhotoSource.read`."""
         return Path(self.samples[index][0]).read_bytes()
 
-    def targets(self, ids: Sequence[int]) -> Any:
-        """See `PhotoSource.targets`."""
-        targets = [self.samples[i][1] for i in ids]
-        return default_collate([self.target_transform(t) for t in targets] if self.target_transform else targets)
+    def target(self, index: int) -> Any:
+        """See `PhotoSource.target`."""
+        target = self.samples[index][1]
+        return target if self.target_transform is None else self.target_transform(target)
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class PhotoSubset:
         """See `PhotoSource.read`."""
         return self.whole.read(self.indices[index])
 
-    def targets(self, ids: Sequence[int]) -> Any:
-        """See `PhotoSource.targets`."""
-        return self.whole.targets([self.indices[i] for i in ids])
+    def target(self, index: int) -> Any:
+        """See `PhotoSource.target`."""
+        return self.whole.target(self.indices[index])
 
 
 def photo_source(dataset: Dataset[Any]) -> PhotoSource | None:
