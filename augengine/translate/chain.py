@@ -168,18 +168,18 @@ def _unknown(t: Any, key: str) -> str:
 
 def _with(made: list[Transform], place: Place, transform: Transform) -> tuple[list[Transform], Place]:
     """One more transform at the end, or before Normalize, which does not feel it."""
-    if place.after and transform.stage == "image":
-        if not (made and isinstance(made[-1], Normalize) and _only_moves(transform)):
-            before = "Normalize" if place.after == "Normalize" else "a mix"
-            raise ValueError(f"it works on bytes in augengine, and {before} stands before it; put it before that")
-        return [*made[:-1], transform, made[-1]], place
-    if place.after and isinstance(transform, Normalize):
+    normalizes = isinstance(transform, Normalize)
+    if normalizes and place.after:
         raise ValueError("a pipeline normalises once, before it mixes, and has done so")
-    if transform.stage == "mix":
-        if place.after == "mix":
-            raise ValueError("a pipeline mixes once, and has done so; use RandomChoice to pick one mix")
-        return [*made, transform], replace(place, after="mix")
-    return [*made, transform], replace(place, after="Normalize") if isinstance(transform, Normalize) else place
+    if transform.stage == "mix" and place.after == "mix":
+        raise ValueError("a pipeline mixes once, and has done so; use RandomChoice to pick one mix")
+    if transform.stage == "image" and place.after:
+        if made and isinstance(made[-1], Normalize) and _only_moves(transform):
+            return [*made[:-1], transform, made[-1]], place
+        before = "Normalize" if place.after == "Normalize" else "a mix"
+        raise ValueError(f"it works on bytes in augengine, and {before} stands before it; put it before that")
+    after = "mix" if transform.stage == "mix" else "Normalize" if normalizes else place.after
+    return [*made, transform], replace(place, after=after)
 
 
 def _only_moves(transform: Transform) -> bool:

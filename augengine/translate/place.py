@@ -49,6 +49,11 @@ class Place:
         return "pil" if self.kind == "pil" else "float tensor" if self.floats else "uint8 tensor"
 
     @property
+    def noun(self) -> str:
+        """The form in an error."""
+        return "PIL image" if self.kind == "pil" else self.form
+
+    @property
     def holds_bytes(self) -> bool:
         """Whether its values are bytes, or floats that torchvision makes the same bytes of again."""
         return not self.after and self.dtype in (torch.uint8, torch.float32)
@@ -66,7 +71,7 @@ class Place:
             if (getattr(key, "__module__", ""), getattr(key, "__name__", "")) == CLASSES[self.kind]:
                 return of_key
         if "others" not in value:
-            raise ValueError(f"its {name} has no value for the {self.form} that comes here")
+            raise ValueError(f"its {name} has no value for the {self.noun} that comes here")
         return value["others"]
 
     def to_bytes(self, value: Any, name: str) -> Any:

@@ -105,7 +105,7 @@ def solarize(t: Any, place: Place) -> Made:
     threshold, most = t.threshold, 1 if place.floats else 255
     if place.kind != "pil" and threshold > most:
         raise ValueError(
-            f"its threshold is above {most}, the most that the {place.form} holds, where torchvision raises"
+            f"its threshold is above {most}, the most that the {place.noun} holds, where torchvision raises"
         )
     if place.floats:  # as float32 compares
         threshold = int((torch.arange(256).div(255) < threshold).sum())
@@ -152,7 +152,7 @@ def augmix(t: Any, place: Place) -> Made:
 
 def normalize(t: Any, place: Place) -> Made:
     if not place.floats:
-        raise ValueError(f"a {place.form} comes here; put ToTensor() or ToDtype(torch.float32, scale=True) before it")
+        raise ValueError(f"a {place.noun} comes here; put ToTensor() or ToDtype(torch.float32, scale=True) before it")
     return Normalize(t.mean, t.std)
 
 
@@ -175,7 +175,7 @@ def erase(place: Place, value: Any, **options: Any) -> Made:
 
 def mix(t: Any, place: Place) -> Made:
     if not place.floats:
-        raise ValueError(f"a {place.form} comes here; put ToTensor() or ToDtype(torch.float32, scale=True) before it")
+        raise ValueError(f"a {place.noun} comes here; put ToTensor() or ToDtype(torch.float32, scale=True) before it")
     if getattr(t._labels_getter, "__name__", "") != "_find_labels_default_heuristic":
         raise ValueError("it has a labels_getter of its own; the pipeline mixes the targets that it is called with")
     return (Mixup if type(t).__name__ == "MixUp" else CutMix)(t.alpha, per="batch")
