@@ -1,8 +1,8 @@
 """Translated pipelines give torchvision's images: the same where nothing is drawn, else of the same distribution."""
 
-import numpy as np
 import pytest
 import torch
+from laws import moments_agree
 from oracle import RESIZE_ORDER, to_pil
 from pictures import gradient, noise
 from torchvision import transforms as v1
@@ -109,15 +109,6 @@ def test_erased_floats_are_torchvisions():
         torch.testing.assert_close(images[erased], written[erased])
 
 
-def moments_agree(mine, yours):
-    """Whether the mean of every value, and of its square, may be the same: within 5.5 standard errors."""
-    for a, b in ((mine, yours), (mine**2, yours**2)):
-        error = np.sqrt((a.var(0) + b.var(0)) / len(a))
-        if not (np.abs(a.mean(0) - b.mean(0)) <= 5.5 * error + 1e-3 * np.abs(b).max()).all():
-            return False
-    return True
-
-
 RANDOM = {
     "crop and flips": lambda m: [m.RandomCrop(16, 3, fill=99), m.RandomHorizontalFlip(0.3), m.RandomVerticalFlip(0.8)],
     "resized crop": lambda m: [m.RandomResizedCrop((16, 12), (0.2, 0.7), (0.5, 1.2), Filter.BICUBIC)],
@@ -178,3 +169,14 @@ def test_normalised_values_have_torchvisions_means_and_variances(kind):
     pipe = ae.from_torchvision(chains[kind], resize_order=RESIZE_ORDER)
     mine = pipe(PHOTO.expand(DRAWS, -1, -1, -1), sample_ids=range(DRAWS))
     assert moments_agree(mine.double().numpy(), yours.double().numpy())
+
+
+def test_moments_tell_parameters_apart():
+    def drawn(*transforms):
+        pipe = ae.Pipeline(*transforms, dtype=torch.uint8)
+        return pipe(PHOTO.expand(DRAWS, -1, -1, -1), sample_ids=range(DRAWS)).double().numpy()
+
+    pair = drawn(ae.RandomHorizontalFlip(0.4)), drawn(ae.RandomInvert(0.0), ae.RandomHorizontalFlip(0.4))
+    assert moments_agree(*pair)
+    assert not moments_agree(pair[0], drawn(ae.RandomHorizontalFlip(0.6)))
+    assert not moments_agree(drawn(ae.RandomRotation(20)), drawn(ae.RandomRotation(30)))
