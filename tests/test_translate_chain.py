@@ -150,7 +150,7 @@ def test_what_cannot_be_kept_is_refused_by_position_and_name(chain, position, me
 @pytest.mark.parametrize(
     ("inner", "message"),
     [
-        (v1.ToTensor(), "it converts the image, or needs normalised values, in some draws only"),
+        (v1.ToTensor(), "it converts the image, or works on floats, in some draws only"),
         (v1.Compose([v1.RandomInvert(), v1.Lambda(own)]), "only Python can run what it holds"),
     ],
 )
@@ -217,6 +217,24 @@ def test_the_datasets_form_decides_where_it_is_given():
     assert translate_start([v2.Resize(9), TO_FLOAT], "uint8 tensor").tail == ()
     with pytest.raises(ValueError, match=r"translate_start.form: got 'numpy'; expected 'pil' or 'uint8 tensor'"):
         translate_start([v2.Resize(9)], "numpy")
+
+
+@pytest.mark.parametrize(
+    ("chain", "one"),
+    [
+        ([v1.ToTensor(), own], False),
+        ([v1.Resize(9), own], False),
+        ([v1.Resize((9, 12)), own], True),
+        ([v1.Resize(9), v1.CenterCrop(9), own], True),
+        ([v1.RandomResizedCrop(9), v1.RandomRotation(9), own], True),
+        ([v1.RandomResizedCrop(40), v1.RandomRotation(45, expand=True), own], False),
+        ([v1.RandomResizedCrop(9), v1.RandomApply([v1.Pad(1)]), own], False),
+        ([v1.RandomChoice([v1.CenterCrop(9), v1.CenterCrop(8)]), own], False),
+        ([own], False),
+    ],
+)
+def test_beginnings_that_give_photos_one_size_are_told(chain, one):
+    assert translate_start(chain).gives_one_size == one
 
 
 def test_errors_travel_between_processes():

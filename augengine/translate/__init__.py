@@ -2,8 +2,8 @@
 
 `from_torchvision` translates a whole, `translate_start` as much of its beginning as there is. Nothing is guessed:
 classes are matched exactly (a subclass may do anything), and a parameter that can't be kept to the letter is refused.
-Pixels are those of torchvision on PIL images, also where a transform stood behind the conversion to a tensor: there
-torchvision's own tensor code rounds otherwise, mostly by a step of a byte.
+Pixels are those of torchvision on PIL images, also where a transform stands behind the conversion to a tensor, whose
+code in torchvision rounds values, and the places that nearest reads, otherwise.
 
 | what | translated |
 | --- | --- |

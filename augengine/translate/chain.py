@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from augengine.pipeline import Pipeline
@@ -32,6 +33,7 @@ MIXES = ("torchvision.MixUp", "torchvision.CutMix")
 OF_TENSORS = ("torchvision.ConvertImageDtype", "torchvision.ToDtype", "torchvision.ToPILImage")
 OF_PIL = tuple(set(CONVERSIONS) - {*OF_TENSORS, "torchvision.ToPureTensor", "torchvision.Identity", "torch.Identity"})
 PRESET = "torchvision.ImageClassification"
+LARGE = [(2000 + 10 * i, 2600 - 10 * i) for i in range(64)]  # enough for any crop, and for draws that differ
 NOTHING = RandomHorizontalFlip(0.0)
 
 
@@ -39,16 +41,26 @@ NOTHING = RandomHorizontalFlip(0.0)
 class Translated:
     """What `translate_start` found.
 
-    `pipeline` runs the beginning, None where there is none; `tail` are the transforms left, to call one after the
-    other on an image of `form` ("pil", "uint8 tensor" or "float tensor", of one image (C, H, W)); `unsupported` says
-    why the first of them is left. Where all is translated the tail is empty, `unsupported` None, and `form` that of
-    the result.
+    `pipeline` runs the beginning, None where there is none. `tail` are the transforms left, to call one after the other
+    on a single image in `form`: "pil", "uint8 tensor" or "float tensor" (C, H, W). `unsupported` says why the first of
+    them is left. Where all is translated the tail is empty, `unsupported` None, and `form` that of the result.
     """
 
     pipeline: Pipeline | None
     tail: tuple[Any, ...]
     form: Form
     unsupported: UnsupportedTransform | None
+
+    @property
+    def gives_one_size(self) -> bool:
+        """Whether photos of any size leave `pipeline` with the same one, as a batch of them must."""
+        if self.pipeline is None:
+            return False
+        try:
+            program = self.pipeline.sample(range(len(LARGE)), size=LARGE)
+        except ValueError:  # a crop that is larger
+            return False
+        return len({program.rows(np.array([i])).out_size() for i in range(len(program))}) == 1
 
 
 def from_torchvision(transform: Any, **pipeline_options: Any) -> Pipeline:
@@ -206,8 +218,10 @@ def _nested(t: Any, place: Place, position: tuple[int, ...]) -> list[Transform]:
     for at, child in _flattened(t, position):
         longer, there = _extended(made, place, child, at)
         if (there.kind, there.dtype) != (place.kind, place.dtype) or any(isinstance(m, Normalize) for m in longer):
-            reason = "it converts the image, or needs normalised values, in some draws only; put it outside, or behind"
-            raise UnsupportedTransform(child, at, f"{reason} Normalize")
+            reason = (
+                "it converts the image, or works on floats, in some draws only; put it outside, or behind Normalize"
+            )
+            raise UnsupportedTransform(child, at, reason)
         made = longer
     return made
 

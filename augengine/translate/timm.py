@@ -28,7 +28,7 @@ def resized_crop(t: Any, place: Place) -> Made:
 
 
 def erasing(t: Any, place: Place) -> Made:
-    """Up to `max_count` rectangles that share the area; a single one, always or by chance, is a plain RandomErasing."""
+    """A uniform number of rectangles, from `min_count` to `max_count`, which share the area."""
     ratio = tuple(map(math.exp, t.log_aspect_ratio))
 
     def rectangles(count: int, p: float) -> Made:
