@@ -2,14 +2,18 @@
 
 import pytest
 import torch
+from hypothesis import assume, given, reject, settings
+from hypothesis import strategies as st
 from laws import moments_agree
 from oracle import RESIZE_ORDER, to_pil
 from pictures import gradient, noise
+from PIL import Image
 from torchvision import transforms as v1
 from torchvision.transforms import InterpolationMode as Filter
 from torchvision.transforms import v2
 
 import augengine as ae
+from augengine.translate import translate_start
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DRAWS = 1500
@@ -180,3 +184,50 @@ def test_moments_tell_parameters_apart():
     assert moments_agree(*pair)
     assert not moments_agree(pair[0], drawn(ae.RandomHorizontalFlip(0.6)))
     assert not moments_agree(drawn(ae.RandomRotation(20)), drawn(ae.RandomRotation(30)))
+
+
+def steps_without_draws():
+    """Of v2, conversions among them, with values in bytes and in fractions: many chains of them make no sense."""
+    value = st.sampled_from([0, 0.2, 1, 1.0, 51, 100, (0.2, 0.4, 1.0), (9, 99, 199)])
+    return st.one_of(
+        st.sampled_from([v2.ToImage(), v2.PILToTensor(), v2.ToPureTensor(), v2.ToPILImage(), v2.Identity()]),
+        st.builds(v2.ToDtype, st.sampled_from([torch.uint8, torch.float32, torch.float16]), st.booleans()),
+        st.builds(v2.ConvertImageDtype, st.sampled_from([torch.uint8, torch.float32])),
+        st.builds(v2.Pad, st.just((1, 2)), value, st.sampled_from(["constant", "edge", "reflect"])),
+        st.builds(v2.RandomSolarize, st.sampled_from([0.0, 0.5, 1.0, 100, 255]), st.just(1.0)),
+        st.sampled_from([v2.RandomHorizontalFlip(1.0), v2.RandomVerticalFlip(1.0), v2.RandomInvert(1.0)]),
+        st.sampled_from([v2.CenterCrop(6), v2.Normalize(MEAN, STD), v2.RandomGrayscale(0.0)]),
+        st.builds(
+            lambda t: v2.RandomApply([t], 1.0), st.sampled_from([v2.RandomInvert(1.0), v2.ToImage(), v2.Pad(1, 7)])
+        ),
+    )
+
+
+def dtypes_of(steps):
+    return {torch.uint8 if isinstance(t, v2.ToPILImage) else getattr(t, "dtype", None) for t in steps}
+
+
+def makes_bytes_of_computed_floats(steps):
+    """There torchvision cuts off what its float32 rounded: a byte less than that of bytes alone."""
+    computes = any(isinstance(t, (v2.RandomInvert, v2.RandomSolarize, v2.RandomApply)) for t in steps)
+    return computes and {torch.uint8, torch.float32} <= dtypes_of(steps)
+
+
+@given(st.lists(steps_without_draws(), min_size=1, max_size=6))
+@settings(max_examples=400, deadline=None)
+def test_what_of_any_chain_is_translated_gives_torchvisions_values_and_form(steps):
+    image = noise(9, 12)
+    found = translate_start(steps, "pil")
+    assume(found.pipeline is not None)
+    done = steps[: len(steps) - len(found.tail)]
+    assume(not makes_bytes_of_computed_floats(done))
+    try:
+        theirs = v2.Compose(done)(to_pil(image))
+    except (TypeError, ValueError):  # a chain that nobody has
+        reject()
+    tensor = "float tensor" if getattr(theirs, "dtype", torch.uint8).is_floating_point else "uint8 tensor"
+    assert found.form == ("pil" if isinstance(theirs, Image.Image) else tensor)
+    got, want = found.pipeline(image[None])[0], v2.functional.to_image(theirs)
+    assert got.dtype == want.dtype
+    half = torch.float16 in dtypes_of(done)
+    torch.testing.assert_close(got, want.as_subclass(torch.Tensor), rtol=0, atol=5e-3 if half else 1e-5)

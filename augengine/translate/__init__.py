@@ -3,7 +3,8 @@
 `from_torchvision` translates a whole, `translate_start` as much of its beginning as there is. Nothing is guessed:
 classes are matched exactly (a subclass may do anything), and a parameter that can't be kept to the letter is refused.
 Pixels are those of torchvision on PIL images, also where a transform stands behind the conversion to a tensor, whose
-code in torchvision rounds values, and the places that nearest reads, otherwise.
+code in torchvision rounds values, and the places that nearest reads, otherwise (and cuts off what floats lack of a
+byte, where bytes are made of them again).
 
 | what | translated |
 | --- | --- |
