@@ -151,8 +151,7 @@ def augmix(t: Any, place: Place) -> Made:
 
 
 def normalize(t: Any, place: Place) -> Made:
-    if not place.floats:
-        raise ValueError(f"a {place.noun} comes here; put ToTensor() or ToDtype(torch.float32, scale=True) before it")
+    _check_floats(place)
     return Normalize(t.mean, t.std)
 
 
@@ -163,19 +162,17 @@ def erasing(t: Any, place: Place) -> Made:
 
 def erase(place: Place, value: Any, **options: Any) -> Made:
     """RandomErasing by a value in the image's units, or "random", or "random_channel"."""
-    if place.after:
-        return RandomErasing(value=value, **options)
-    if place.floats:
-        try:
-            return RandomErasing(value=place.to_bytes(value, "value"), **options)
-        except ValueError:  # not a byte: then on floats
-            return AS_FLOATS, RandomErasing(value=value, **options)
-    return RandomErasing(value=place.to_bytes(value, "value"), **options)
+    try:
+        in_units = value if place.after else place.to_bytes(value, "value")
+    except ValueError:
+        if not place.floats:
+            raise
+        return AS_FLOATS, RandomErasing(value=value, **options)
+    return RandomErasing(value=in_units, **options)
 
 
 def mix(t: Any, place: Place) -> Made:
-    if not place.floats:
-        raise ValueError(f"a {place.noun} comes here; put ToTensor() or ToDtype(torch.float32, scale=True) before it")
+    _check_floats(place)
     if getattr(t._labels_getter, "__name__", "") != "_find_labels_default_heuristic":
         raise ValueError("it has a labels_getter of its own; the pipeline mixes the targets that it is called with")
     return (Mixup if type(t).__name__ == "MixUp" else CutMix)(t.alpha, per="batch")
@@ -185,6 +182,11 @@ def classification(t: Any, place: Place) -> Made:
     """What torchvision's weights bring: resize, centre crop, floats, normalize."""
     filter_name = resizing(t, place)
     return Resize(t.resize_size, filter_name), CenterCrop(t.crop_size), Normalize(t.mean, t.std)
+
+
+def _check_floats(place: Place) -> None:
+    if not place.floats:
+        raise ValueError(f"a {place.noun} comes here; put ToTensor() or ToDtype(torch.float32, scale=True) before it")
 
 
 def several(made: Made) -> tuple[Transform, ...]:
