@@ -16,7 +16,7 @@ import augengine as ae
 from augengine.data import memory
 from augengine.data.memory import memory_batches
 from augengine.data.memory_sources import memory_source
-from augengine.data.samples import IndexedDataset, augment, pack_samples
+from augengine.data.stats import LoaderStats
 
 CPU = torch.device("cpu")
 
@@ -24,12 +24,14 @@ CPU = torch.device("cpu")
 def batches_of(dataset, index_batches, pipeline=None, epoch=0, device=CPU):
     source = memory_source(dataset)
     assert source is not None
-    return list(memory_batches(index_batches, source, pipeline or crops(16), epoch, device, False))
+    return list(memory_batches(index_batches, source, pipeline or crops(16), epoch, device, False, LoaderStats()))
 
 
 def by_samples(dataset, ids, pipeline=None, epoch=0):
-    """The reference: torch fetches each sample, and the engine takes them as tensors."""
-    return augment(pack_samples([IndexedDataset(dataset)[i] for i in ids]), pipeline or crops(16), epoch, CPU)
+    """The reference: the dataset gives each sample, and the engine takes them as tensors."""
+    images, targets = zip(*[dataset[i] for i in ids], strict=True)
+    pixels = torch.stack([image if isinstance(image, torch.Tensor) else pil_to_tensor(image) for image in images])
+    return (pipeline or crops(16))(pixels, default_collate(list(targets)), sample_ids=ids, epoch=epoch)
 
 
 def cifar(**attributes):
@@ -129,7 +131,7 @@ def test_a_target_transform_is_called_with_what_torch_calls_it_with(make, tmp_pa
 
 def test_a_set_without_targets_gives_images():
     dataset = TensorDataset(torch.from_numpy(some_pixels(1, 6, 7)))
-    (images,) = batches_of(dataset, [range(COUNT)], crops(4))
+    ((images,),) = batches_of(dataset, [range(COUNT)], crops(4))
     assert torch.equal(images, crops(4)(dataset.tensors[0], sample_ids=range(COUNT)))
 
 
@@ -155,9 +157,9 @@ def test_finished_batches_are_pinned_where_that_is_wanted(with_targets, monkeypa
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: seen.append(self) or self)
     tensors = [torch.from_numpy(some_pixels(3, 9, 8)), torch.from_numpy(LABELS)]
     source = memory_source(TensorDataset(*tensors[: 1 + with_targets]))
-    (batch,) = memory_batches([[0, 1]], source, crops(4), 0, CPU, True)
-    assert all(any(part is other for other in seen) for part in (batch if with_targets else [batch]))
-    assert len(seen) == 1 + with_targets
+    (batch,) = memory_batches([[0, 1]], source, crops(4), 0, CPU, True, LoaderStats())
+    assert len(batch) == 1 + with_targets
+    assert all(any(part is other for other in seen) for part in batch)
 
 
 # Indices

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from augengine.backends.images import Images
-from augengine.data.photos import EMPTY_BATCH, pinned
+from augengine.data.batches import EMPTY_BATCH, pinned
+from augengine.data.stats import LoaderStats
 from augengine.pipeline import Pipeline
 
 FINGERPRINT_ROWS = 1024
@@ -120,21 +121,32 @@ def memory_batches(
     epoch: int,
     device: torch.device,
     pin_memory: bool,
-) -> Iterator[Any]:
-    """The finished batches in order, made as they are asked for: (images, targets), or images of a set without targets.
+    stats: LoaderStats,
+) -> Iterator[list[Any]]:
+    """The finished batches in order, made as they are asked for: [images, targets], or [images] without targets.
 
-    A sample draws by its index in the outermost dataset, as photos do.
+    They are those of torch's own collate function. A sample draws by its index in the outermost dataset, as photos do.
     """
     there = source.on(device)
     for batch in index_batches:
         ids = np.fromiter(batch, np.int64, len(batch))
         if not len(ids):
             raise ValueError(EMPTY_BATCH)
-        images, targets = there.batch(ids)
-        finished = pipeline(images, targets, sample_ids=ids, epoch=epoch)
-        if pin_memory:
-            finished = tuple(map(pinned, finished)) if isinstance(finished, tuple) else pinned(finished)
-        yield finished
+        with stats.timed("fetch"):
+            images, targets = there.batch(ids)
+        with stats.timed("augment"):
+            finished = _augmented(images, targets, pipeline, ids, epoch, device)
+        yield pinned(finished) if pin_memory else finished
+
+
+def _augmented(
+    images: Images | Tensor, targets: Any, pipeline: Pipeline, ids: NDArray[np.int64], epoch: int, device: torch.device
+) -> list[Any]:
+    if targets is None:
+        return [pipeline(images, sample_ids=ids, epoch=epoch)]
+    if isinstance(targets, Tensor):
+        targets = targets.to(device)
+    return list(pipeline(images, targets, sample_ids=ids, epoch=epoch))
 
 
 def _moved(rows: NDArray[np.int64], device: torch.device) -> Tensor:
