@@ -155,7 +155,7 @@ def _moved(rows: NDArray[np.int64], device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-COPIES: "weakref.WeakKeyDictionary[Dataset[Any], dict[torch.device, tuple[object, int, Tensor]]]"
+COPIES: weakref.WeakKeyDictionary[Dataset[Any], dict[torch.device, tuple[object, int, Tensor]]]
 COPIES = weakref.WeakKeyDictionary()
 
 
