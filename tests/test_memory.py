@@ -24,7 +24,11 @@ CPU = torch.device("cpu")
 def batches_of(dataset, index_batches, pipeline=None, epoch=0, device=CPU):
     source = memory_source(dataset)
     assert source is not None
-    return list(memory_batches(index_batches, source, pipeline or crops(16), epoch, device, False, LoaderStats()))
+    return list(
+        memory_batches(
+            index_batches, source, pipeline or crops(16), epoch, device, False, default_collate, LoaderStats()
+        )
+    )
 
 
 def by_samples(dataset, ids, pipeline=None, epoch=0):
@@ -157,7 +161,7 @@ def test_finished_batches_are_pinned_where_that_is_wanted(with_targets, monkeypa
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: seen.append(self) or self)
     tensors = [torch.from_numpy(some_pixels(3, 9, 8)), torch.from_numpy(LABELS)]
     source = memory_source(TensorDataset(*tensors[: 1 + with_targets]))
-    (batch,) = memory_batches([[0, 1]], source, crops(4), 0, CPU, True, LoaderStats())
+    (batch,) = memory_batches([[0, 1]], source, crops(4), 0, CPU, True, default_collate, LoaderStats())
     assert len(batch) == 1 + with_targets
     assert all(any(part is other for other in seen) for part in batch)
 
@@ -261,12 +265,6 @@ def tensors(*shape, dtype=torch.uint8):
 )
 def test_what_gives_other_samples_than_its_memory_is_fetched(dataset):
     assert memory_source(dataset) is None
-
-
-def test_a_transform_that_the_pipeline_does_is_passed_over():
-    moved = cifar(transform=pil_to_tensor)
-    assert memory_source(moved, transform_moved=True) is not None
-    assert memory_source(Subset(moved, [0]), transform_moved=True) is not None
 
 
 def test_a_subclass_that_fetches_as_its_set_lies_in_memory():

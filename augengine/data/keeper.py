@@ -115,10 +115,13 @@ class PlaceKeeper:
             epoch = of_sampler
         return Place(epoch)
 
-    def load(self, state: Any, dataset: dict[str, Any]) -> State:
-        """Makes the next iteration go on at a state; raises ValueError where it is of another run."""
+    def load(self, state: Any, dataset: dict[str, Any], seed: int | None) -> State:
+        """Makes the next iteration go on at a state; raises ValueError where it is of another run.
+
+        `seed` is what that must be of, None for any.
+        """
         read = read_state(state)
-        check_fits(read, self._order, dataset)
+        check_fits(read, self._order, dataset, seed)
         self._next_epoch = read.place.epoch
         if self._order is not None and read.sampler_epoch is not None:
             self._order.set_epoch(read.sampler_epoch)
@@ -127,7 +130,3 @@ class PlaceKeeper:
             read.now.restore(self._order.generators)
         self._loaded = read
         return read
-
-    def forget(self) -> None:
-        """Drops what was loaded."""
-        self._loaded = None

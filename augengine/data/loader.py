@@ -1,5 +1,6 @@
 """`DataLoader`: torch's, with a pipeline that the engine runs, and a place that it never loses."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -14,16 +15,19 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 from augengine.data.batches import images_in
 from augengine.data.decode import make_decoder
 from augengine.data.keeper import PlaceKeeper
+from augengine.data.memory import MemorySet, memory_batches
 from augengine.data.on_error import check_on_error
 from augengine.data.order import Counted, Order, Ordered
 from augengine.data.photos import PhotoWork, photo_batches
-from augengine.data.samples import IndexedDataset, KeyedOrder, Pack, SampleWork, WorkerStart
-from augengine.data.sources import PhotoSource, photo_source
+from augengine.data.route import Route, default_seed, route_of_pipeline, route_of_transform
+from augengine.data.samples import IndexedDataset, KeyedOrder, Pack, PackWithTail, SampleWork, WorkerStart
+from augengine.data.sources import PhotoSource
 from augengine.data.state import checksum
 from augengine.data.stats import LoaderStats
 from augengine.data.torch_iterators import MultiProcessingIterator, SingleProcessIterator
 from augengine.pipeline import Pipeline
 
+log = logging.getLogger("augengine")
 T = TypeVar("T", covariant=True)
 FETCH_OPTIONS = (
     *("num_workers", "timeout", "generator", "multiprocessing_context"),
@@ -85,19 +89,24 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         self._order = Order(self.sampler, self.batch_sampler, self.generator) if indexed else None
         self._keeper = PlaceKeeper(self._order)
         self.stats = LoaderStats()
-        self.pipeline = pipeline if pipeline is None or seed is None else pipeline.with_options(seed=seed)
-        if pipeline is None:
+        self._given = pipeline
+        if pipeline is not None:
+            self._check_torch_arguments()
+            self._given = pipeline if seed is None else pipeline.with_options(seed=seed)
+        self._own_seed = seed
+        self._seed = default_seed() if seed is None else seed
+        self._route: Route | None = None
+        self._fetcher: torch.utils.data.DataLoader[Any] | None = None
+        self._said = ""
+        self._find_route()
+        if self._route is None:
             named = None if decoder == "auto" else decoder
-            unused = {"device": device, "seed": seed, "decoder": named, "hardware_share": hardware_share}
+            unused = {"device": device, "decoder": named, "hardware_share": hardware_share}
             _check_unused(**unused, on_error=None if on_error == "raise" else on_error)
-            return
-        self._check_torch_arguments()
         self._on_error = check_on_error(on_error)
         self._device = _find_device(device)
         self._threads = self.num_workers or _usable_cores()
-        self._photos = photo_source(dataset)
-        self._decoder = make_decoder(decoder, self._device, self._threads, hardware_share)
-        self._fetcher: torch.utils.data.DataLoader[Any] | None = None
+        self._decoder = make_decoder(decoder, self._device, self._threads, hardware_share) if self._photos() else None
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next iteration draw as epoch `epoch`, and tells the sampler where that has a `set_epoch`.
@@ -117,9 +126,10 @@ class DataLoader(torch.utils.data.DataLoader[T]):
                 "DataLoader.state_dict: in_order=False gives batches as they come, so no place says which are left; "
                 "expected in_order=True"
             )
-        seed = None if self.pipeline is None else self.pipeline.seed
-        pipeline = None if self.pipeline is None else checksum(self.pipeline.with_options(seed=0).to_json())
-        return self._keeper.state(seed, self._dataset_facts(), pipeline, self._keeps_workers(1)).to_json()
+        pipeline = self.pipeline
+        seed = self._seed if pipeline is None else pipeline.seed
+        augments = None if pipeline is None else checksum(pipeline.with_options(seed=0).to_json())
+        return self._keeper.state(seed, self._dataset_facts(), augments, self._keeps_workers(1)).to_json()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Makes the next iteration go on at the place that `state_dict` says.
@@ -128,13 +138,36 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         generator, that is set to its state of then. Raises ValueError where the state is of another dataset, order or
         seed, or damaged.
         """
-        loaded = self._keeper.load(state_dict, self._dataset_facts())
-        if self.pipeline is not None and loaded.seed != self.pipeline.seed:
-            self._keeper.forget()
-            raise ValueError(
-                f"DataLoader.load_state_dict: was saved with seed {loaded.seed}, and this loader's is "
-                f"{self.pipeline.seed}; expected the same"
-            )
+        seed = self._own_seed if self._given is None else self._given.seed
+        loaded = self._keeper.load(state_dict, self._dataset_facts(), seed)
+        if loaded.seed is not None:
+            self._seed = loaded.seed
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The pipeline that was given, or what the dataset's own transform was translated to; None without either."""
+        return None if self._route is None else self._route.pipeline
+
+    def _find_route(self) -> None:
+        """Looks at the dataset as it is, because a transform may be set between epochs."""
+        found: Route | str | None = None
+        if self._given is not None:
+            found = route_of_pipeline(self.dataset, self._given)
+        elif self.batch_sampler is not None:
+            found = route_of_transform(self.dataset, self._seed)
+        said = found if isinstance(found, str) else found.said if found else ""
+        if said and said != self._said:
+            log.warning("DataLoader: %s", said)
+        self._said = said
+        route = None if isinstance(found, str) else found
+        if not (self.persistent_workers and route and route.does_as(self._route)):
+            self._fetcher = None
+        self._route = route
+
+    def _photos(self) -> bool:
+        """Whether photos are to be decoded."""
+        source = self._route and self._route.source
+        return source is not None and not isinstance(source, MemorySet)
 
     def _keeps_workers(self, iterations: int) -> bool:
         """Whether an iteration finds the workers of one before, where there were that many."""
@@ -157,23 +190,35 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         return self._keeper.begin(self._begin)
 
     def _begin(self, ordered: Ordered | Counted) -> Iterator[Any]:
-        if self.pipeline is None:
+        self._find_route()
+        route, epoch = self._route, ordered.place.epoch
+        if route is None:
             iterator = super().__iter__()
             iterator.ordered = ordered  # type: ignore[attr-defined]
             return iterator
-        if self._photos is not None and not self._keeps_workers(2):
-            torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # as torch seeds an iterator's workers
         self.stats = LoaderStats(threads=self._threads)
-        epoch = ordered.place.epoch
-        if self._photos is None:
-            batches = self._sample_batches(self.pipeline, epoch)
+        if route.source is None:
+            batches = self._sample_batches(route, epoch)
         else:
-            batches = self._photo_batches(self._photos, self.pipeline, epoch)
+            if not self._keeps_workers(2):  # as torch draws the seed of an iterator's workers
+                torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+            if isinstance(route.source, MemorySet):
+                batches = self._memory_batches(route.source, route.pipeline, epoch)
+            else:
+                batches = self._photo_batches(route.source, route.pipeline, epoch)
         return Batches(batches, ordered, self.stats, len(self))
+
+    def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
+        self.stats.threads = 1
+        indices = iter(self._index_sampler)
+        options = (self._device, self.pin_memory, self.collate_fn, self.stats)
+        return memory_batches(indices, source, pipeline, epoch, *options)
 
     def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         indices = iter(self._index_sampler)
         stream = _decoding_stream(self._device) if self._device.type == "cuda" else None
+        if self._decoder is None:  # the dataset became one of photos
+            self._decoder = make_decoder("auto", self._device, self._threads)
         work = PhotoWork(
             photos, pipeline, epoch, self._decoder, self._device, self.pin_memory, stream, self._on_error,
             self.collate_fn, self.stats,
@@ -181,21 +226,27 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
         return photo_batches(indices, work, self._threads, prefetch, self.timeout)
 
-    def _sample_batches(self, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
+    def _sample_batches(self, route: Route, epoch: int) -> Iterator[Any]:
         if self._fetcher is None:
-            options: dict[str, Any] = {name: getattr(self, name) for name in FETCH_OPTIONS}
-            own = self.collate_fn is not default_collate
-            options |= {"collate_fn": Pack(not own), "worker_init_fn": WorkerStart(self.worker_init_fn)}
-            options["batch_sampler"] = KeyedOrder(self._index_sampler, self._keeper)
-            self._fetcher = torch.utils.data.DataLoader(
-                IndexedDataset(self.dataset, pipeline.seed, self._on_error), **options
-            )
-        work = SampleWork(pipeline, epoch, self._device, self.pin_memory, self.collate_fn, self.stats)
+            self._fetcher = self._make_fetcher(route)
+        self.stats.threads = max(1, self.num_workers)
+        work = SampleWork(route.pipeline, epoch, self._device, self.pin_memory, self.collate_fn, self.stats)
         return map(work.finished, iter(self._fetcher))
 
+    def _make_fetcher(self, route: Route) -> torch.utils.data.DataLoader[Any]:
+        """torch's own loader, whose workers fetch."""
+        options: dict[str, Any] = {name: getattr(self, name) for name in FETCH_OPTIONS}
+        pack: Any = Pack(self.collate_fn is default_collate)
+        if route.tail:
+            pack = PackWithTail(route.pipeline, route.tail, route.form, self.collate_fn)
+        options |= {"collate_fn": pack, "worker_init_fn": WorkerStart(self.worker_init_fn)}
+        options["batch_sampler"] = KeyedOrder(self._index_sampler, self._keeper)
+        indexed = IndexedDataset(route.dataset, route.pipeline.seed, self._on_error)
+        return torch.utils.data.DataLoader(indexed, **options)
+
     def _check_torch_arguments(self) -> None:
-        if not isinstance(self.pipeline, Pipeline):
-            raise TypeError(f"DataLoader.pipeline: got {type(self.pipeline).__name__}; expected an augengine Pipeline")
+        if not isinstance(self._given, Pipeline):
+            raise TypeError(f"DataLoader.pipeline: got {type(self._given).__name__}; expected an augengine Pipeline")
         if isinstance(self.dataset, IterableDataset):
             raise ValueError(
                 f"DataLoader.dataset: got {type(self.dataset).__name__}, an IterableDataset, whose samples have no "

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from augengine.backends.images import Images
 from augengine.data.batches import EMPTY_BATCH, pinned
@@ -121,11 +121,13 @@ def memory_batches(
     epoch: int,
     device: torch.device,
     pin_memory: bool,
+    collate: Callable[[Any], Any],
     stats: LoaderStats,
-) -> Iterator[list[Any]]:
+) -> Iterator[Any]:
     """The finished batches in order, made as they are asked for: [images, targets], or [images] without targets.
 
-    They are those of torch's own collate function. A sample draws by its index in the outermost dataset, as photos do.
+    They are those of torch's own collate function, or what `collate` makes of such samples. A sample draws by its
+    index in the outermost dataset, as photos do.
     """
     there = source.on(device)
     for batch in index_batches:
@@ -136,7 +138,8 @@ def memory_batches(
             images, targets = there.batch(ids)
         with stats.timed("augment"):
             finished = _augmented(images, targets, pipeline, ids, epoch, device)
-        yield pinned(finished) if pin_memory else finished
+        batch = finished if collate is default_collate else collate(_samples(finished, targets, source.owner))
+        yield pinned(batch) if pin_memory else batch
 
 
 def _augmented(
@@ -147,6 +150,14 @@ def _augmented(
     if isinstance(targets, Tensor):
         targets = targets.to(device)
     return list(pipeline(images, targets, sample_ids=ids, epoch=epoch))
+
+
+def _samples(finished: list[Any], targets: Any, owner: Dataset[Any]) -> list[tuple[Any, ...]]:
+    """Samples as the dataset would give them, with finished images: where nothing changed their targets, with those."""
+    of_tensors = isinstance(owner, TensorDataset)
+    if len(finished) == 2 and finished[1] is targets and not of_tensors and targets.ndim == 1:
+        finished = [finished[0], targets.tolist()]
+    return list(zip(*finished, strict=True))
 
 
 def _moved(rows: NDArray[np.int64], device: torch.device) -> Tensor:

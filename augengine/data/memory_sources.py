@@ -55,20 +55,20 @@ KNOWN = (
 )
 
 
-def memory_source(dataset: Dataset[Any], transform_moved: bool = False) -> MemorySet | None:
+def memory_source(dataset: Dataset[Any]) -> MemorySet | None:
     """The images and targets behind a dataset that lies in memory, as they are now; None for any other.
 
     Known are torchvision's CIFAR10, CIFAR100, MNIST, FashionMNIST, KMNIST, EMNIST, QMNIST, SVHN, STL10 and USPS, a
     `TensorDataset` of uint8 images (N, C, H, W) and at most one tensor of targets, Subsets of these, and subclasses
-    that fetch as they do. A set with a `transform` of its own is none, unless `transform_moved`: the pipeline does it.
+    that fetch as they do. A set with a `transform` of its own is none.
     """
     if isinstance(dataset, Subset):
-        whole = memory_source(dataset.dataset, transform_moved) if fetches_as(Subset, dataset) else None
+        whole = memory_source(dataset.dataset) if fetches_as(Subset, dataset) else None
         return None if whole is None else replace(whole, levels=(_index_array(dataset.indices), *whole.levels))
     if isinstance(dataset, TensorDataset) and fetches_as(TensorDataset, dataset):
         return _of_tensors(dataset)
     known = next((known for known in KNOWN if known.gives(dataset)), None)
-    if known is None or (getattr(dataset, "transform", None) is not None and not transform_moved):
+    if known is None or (getattr(dataset, "transform", None) is not None):
         return None
     return _of_torchvisions(dataset, known)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from augengine.data.batches import EMPTY_BATCH, pinned
+from augengine.data.decode import load_pillow
 from augengine.data.keeper import PlaceKeeper
 from augengine.data.on_error import given_up, next_good, replacements
 from augengine.data.order import Order
@@ -156,6 +157,44 @@ class Pack:
         return Packed(batch.ids, pixels, shapes, rest, place, batch.seconds, batch.errors)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A batch that a worker made whole."""
+
+    batch: Any
+    seconds: float
+    errors: list[str]
+
+
+@dataclass(frozen=True)
+class PackWithTail:
+    """The collate function of workers that augment: `pipeline` on the batch, then `tail` on each image in `form`."""
+
+    pipeline: Pipeline
+    tail: Sequence[Callable[[Any], Any]]
+    form: str
+    collate: Callable[[Any], Any]
+
+    def __call__(self, fetched: Sequence[Fetched]) -> Finished:
+        (batch,) = fetched
+        began = time.perf_counter()
+        place = image_place(batch.samples[0])
+        raw = [_to_tensor(i, image_at(sample, place)) for i, sample in zip(batch.ids, batch.samples, strict=True)]
+        images = self.pipeline(raw, sample_ids=batch.ids, epoch=batch.epoch)
+        done = self.collate(
+            [with_image(s, place, self._ended(image)) for s, image in zip(batch.samples, images, strict=True)]
+        )
+        return Finished(done, batch.seconds + time.perf_counter() - began, batch.errors)
+
+    def _ended(self, image: Any) -> Any:
+        if self.form == "pil":
+            pixels = image.permute(1, 2, 0).numpy()
+            image = load_pillow().fromarray(pixels if len(image) == 3 else pixels[:, :, 0])
+        for transform in self.tail:
+            image = transform(image)
+        return image
+
+
 def image_place(sample: Any) -> Any:
     """Where a sample holds its image: 0 in a tuple or list, a key in a mapping, None where it is the image itself.
 
@@ -228,13 +267,16 @@ class SampleWork:
     collate: Callable[[Any], Any]
     stats: LoaderStats
 
-    def finished(self, packed: Packed) -> Any:
+    def finished(self, packed: Packed | Finished) -> Any:
         """The batch as torch's loader would give it, with the images of the pipeline."""
         self.stats.add("fetch", packed.seconds)
         for message in packed.errors:
             self.stats.report_error(message)
-        with self.stats.timed("augment"):
-            batch = self._augmented(packed)
+        if isinstance(packed, Finished):
+            batch = packed.batch
+        else:
+            with self.stats.timed("augment"):
+                batch = self._augmented(packed)
         return pinned(batch) if self.pin_memory else batch
 
     def _augmented(self, packed: Packed) -> Any:

@@ -80,19 +80,13 @@ def photo_source(dataset: Dataset[Any]) -> PhotoSource | None:
     """The photos behind an image folder, or a Subset of one; None where what it gives is not simply its files' images.
 
     Known are our and torchvision's ImageFolder and DatasetFolder with torchvision's default loader, and subclasses that
-    fetch samples as they do. Raises ValueError where the folder has a transform of its own, because the pipeline takes
-    photos as they are.
+    fetch samples as they do.
     """
     if isinstance(dataset, Subset):
         whole = photo_source(dataset.dataset) if fetches_as(Subset, dataset) else None
         return whole and PhotoSubset(whole, dataset.indices)
     if not (fetches_as(ImageFolder, dataset) or _is_torchvisions(dataset)):
         return None
-    if (transform := getattr(dataset, "transform", None)) is not None:
-        raise ValueError(
-            f"DataLoader.dataset: the folder has a transform of its own, {transform!r}, and the loader a pipeline; "
-            "expected one of them: set dataset.transform = None and put its transforms into the pipeline"
-        )
     return PhotoFiles(dataset.samples, getattr(dataset, "target_transform", None))  # type: ignore[attr-defined]
 
 

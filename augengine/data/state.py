@@ -94,7 +94,7 @@ def _count(state: dict[str, Any], name: str, limit: int) -> int:
     return int(value)
 
 
-def check_fits(state: State, order: Order | None, dataset: dict[str, Any]) -> None:
+def check_fits(state: State, order: Order | None, dataset: dict[str, Any], seed: int | None) -> None:
     """Raises ValueError that says why a state is not of this dataset, or its order not of these samplers."""
     for name, expected in dataset.items():
         if (got := state.dataset.get(name)) != expected:
@@ -102,6 +102,8 @@ def check_fits(state: State, order: Order | None, dataset: dict[str, Any]) -> No
                 f"{NAME}: was saved for a dataset with {name} {got!r}, and this loader's has {expected!r}; expected "
                 "the same samples in the same order"
             )
+    if seed is not None and state.seed != seed:
+        raise ValueError(f"{NAME}: was saved with seed {state.seed}, and this loader's is {seed}; expected the same")
     if order is None:
         return
     kind, unit = order.kind(), "batches" if order.counts_batches else "samples"
