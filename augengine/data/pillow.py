@@ -17,7 +17,6 @@ from augengine.data.encoded import Decoded, Encoded, OpenOptions, RegionDecoder
 from augengine.data.orientation import stored_region, upright, upright_size
 
 PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks that can hold an orientation
-UNCHECKED_CROP = 2**26  # pixels; Pillow warns of larger crops than this
 XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
@@ -119,11 +118,21 @@ def jpeg_orientation(header: jpeg.JpegHeader) -> int | None:
 def _orientation_of(pil: Any, image: Any, data: bytes) -> int:
     if image.format == "TIFF":  # Pillow turns these itself
         return 1
-    if image.format == "PNG" and not any(data.find(text, data.find(b"IDAT")) >= 0 for text in PNG_TEXTS):
-        tags = pil.Image.getexif(image)  # PNG's own decodes the whole image, for chunks behind it
-    else:
-        tags = image.getexif()
+    # PNG's own way decodes the whole image, to find what stands behind the pixels.
+    skip = image.format == "PNG" and not _texts_behind_pixels(data)
+    tags = pil.Image.getexif(image) if skip else image.getexif()
     return _known(tags.get(orientation.TAG, 1))
+
+
+def _texts_behind_pixels(png: bytes) -> bool:
+    at, pixels = 8, False
+    while at + 8 <= len(png):
+        length, name = struct.unpack_from(">I4s", png, at)
+        pixels |= name == b"IDAT"
+        if pixels and name in PNG_TEXTS:
+            return True
+        at += 12 + length
+    return False
 
 
 def _known(value: Any) -> int:
@@ -145,7 +154,7 @@ def _decode_stored(file: Encoded, region: Sequence[int]) -> Tensor:
         with _open_image(pil, file.data) as image:
             # It tells transparency beside the pixels; Pillow warns where a conversion loses that.
             image.info.pop("transparency", None)
-            if height * width <= UNCHECKED_CROP:
+            if height * width <= (pil.MAX_IMAGE_PIXELS or height * width):  # Pillow warns of a larger crop
                 pixels = np.array(image.crop((left, top, left + width, top + height)).convert("RGB"))
             else:
                 pixels = np.array(image.convert("RGB"))[top : top + height, left : left + width]
