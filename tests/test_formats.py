@@ -99,6 +99,14 @@ def test_what_pillow_refuses_every_decoder_refuses(decoders, photo):
             decoder.open("twelve.jpg", bytes(twelve_bits))
 
 
+@pytest.mark.parametrize("decoder", ["cpu", "dali"])
+def test_a_progressive_jpeg_that_lacks_scans_is_pillows(decoder, decoders, photo):
+    whole = encode(photo, progressive=True)
+    scans = [at for at in range(len(whole)) if whole[at : at + 2] == b"\xff\xda"]
+    for last in scans[1:]:
+        assert check_regions(decoders[decoder], f"{last}", whole[:last] + b"\xff\xd9").stream is None
+
+
 # Orientation
 
 

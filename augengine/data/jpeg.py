@@ -1,8 +1,9 @@
-"""What a JPEG's header says before anything is decoded, and how many scans follow it."""
+"""What a JPEG's header and those of its scans say, before anything is decoded."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from augengine.data.encoded import OpenOptions
 
@@ -13,8 +14,9 @@ PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 HUFFMAN_CODED = (0xC0, 0xC1, 0xC2)  # frames of baseline, extended sequential and progressive JPEGs
 WITHOUT_LENGTH = frozenset(range(0xD0, 0xD9)) | {0x01}  # RSTn, SOI, TEM
 TABLES = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})  # DHT, DQT, DRI, COM, APPn
-MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)
-MARKER_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+MARKER = re.compile(rb"\xff[^\x00\xff]")
+MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # begins with one byte: sought 20 times as fast as more
+SMOOTHED_BY = 10  # coefficients of a block in whose absence libjpeg smooths between blocks
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -84,18 +86,32 @@ def segments(data: bytes, at: int = 2) -> Iterator[tuple[int, int, int]]:
 def check_scans(name: str, data: bytes, header: JpegHeader, options: OpenOptions) -> None:
     """Raises ValueError, naming the file, for more scans than the limit."""
     limit = options.max_scans
-    # The two bytes are counted first: there are as many or more of them, among the data of a video behind the photo,
-    # say, and they are found faster than the segments.
-    if limit is None or not header.many_scans or data.count(bytes([0xFF, SOS]), header.scans_at) <= limit:
+    if limit is None or not header.many_scans:
         return
-    scans = 0
-    for marker, _, _ in segments(data, header.scans_at):
-        scans += marker == SOS
-        if scans > limit:
-            raise ValueError(
-                f"{name}: is a JPEG of more than {limit} scans; expected at most {limit}, "
-                "or a larger DataLoader.max_scans"
-            )
+    if sum(1 for _ in islice(_scans(data, header), limit + 1)) > limit:
+        raise ValueError(
+            f"{name}: is a JPEG of more than {limit} scans; expected at most {limit}, or a larger DataLoader.max_scans"
+        )
+
+
+def is_whole(data: bytes, header: JpegHeader) -> bool:
+    """Whether a progressive JPEG's scans go down to the last bit of what a picture needs; True for any other."""
+    if header.frame not in PROGRESSIVE:
+        return True
+    missing = {(name, k) for name, _ in header.components for k in range(SMOOTHED_BY)}
+    for scan in _scans(data, header):
+        count = scan[0]
+        if len(scan) != 4 + 2 * count:
+            return False
+        first, last, bits = scan[-3:]
+        sent = {(name, k) for name in scan[1 : 1 + 2 * count : 2] for k in range(first, min(last + 1, SMOOTHED_BY))}
+        missing = missing - sent if bits & 15 == 0 else missing | sent
+    return not missing
+
+
+def _scans(data: bytes, header: JpegHeader) -> Iterator[bytes]:
+    """The headers of the scans."""
+    return (data[start:end] for marker, start, end in segments(data, header.scans_at) if marker == SOS)
 
 
 def _read_frame(header: JpegHeader, marker: int, segment: bytes) -> None:

@@ -58,7 +58,8 @@ def open_stream(name: str, data: bytes, options: OpenOptions) -> Encoded:
             if stream is not None and turned is not None:
                 options.check_size(name, header.size)
                 jpeg.check_scans(name, data, header, options)
-                return Encoded(name, data, upright_size(header.size, turned), stream, turned)
+                if jpeg.is_whole(data, header):
+                    return Encoded(name, data, upright_size(header.size, turned), stream, turned)
     return open_by_pillow(name, data, options)
 
 
