@@ -12,7 +12,8 @@ from torch.utils.dlpack import from_dlpack
 
 from augengine.data.encoded import Decoded, Encoded, OpenOptions, RegionDecoder
 from augengine.data.nvimagecodec import NvImageCodecDecoder, import_extra, open_stream
-from augengine.data.pillow import open_by_pillow, with_pillow
+from augengine.data.pillow import open_by_pillow
+from augengine.data.streams import with_pillow
 
 
 class DaliDecoder(RegionDecoder):

@@ -15,6 +15,10 @@ MAX_SCANS = 100
 Decoded = Tensor | ValueError
 
 
+class OverLimitError(ValueError):
+    """A file that asks for more than `OpenOptions` allow."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenOptions:
     """What a file may ask for, and how its photo is held.
@@ -37,10 +41,10 @@ class OpenOptions:
                 raise ValueError(f"DataLoader.{name}: got {limit!r}; expected a whole number from 1, or None")
 
     def check_size(self, name: str, size: tuple[int, int]) -> None:
-        """Raises ValueError, naming the file, for a (height, width) beyond the limit."""
+        """Raises OverLimitError, naming the file, for a (height, width) beyond the limit."""
         h, w = size
         if self.max_pixels is not None and h * w > self.max_pixels:
-            raise ValueError(
+            raise OverLimitError(
                 f"{name}: is {w} x {h} pixels, {h * w} in all; expected at most {self.max_pixels}, "
                 "or a larger DataLoader.max_pixels"
             )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from augengine.data.encoded import OpenOptions
+from augengine.data.encoded import OpenOptions, OverLimitError
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 EOI, SOS, APP0, APP1, APP14 = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
@@ -84,12 +84,12 @@ def segments(data: bytes, at: int = 2) -> Iterator[tuple[int, int, int]]:
 
 
 def check_scans(name: str, data: bytes, header: JpegHeader, options: OpenOptions) -> None:
-    """Raises ValueError, naming the file, for more scans than the limit."""
+    """Raises OverLimitError, naming the file, for more scans than the limit."""
     limit = options.max_scans
     if limit is None or not header.many_scans:
         return
     if sum(1 for _ in islice(_scans(data, header), limit + 1)) > limit:
-        raise ValueError(
+        raise OverLimitError(
             f"{name}: is a JPEG of more than {limit} scans; expected at most {limit}, or a larger DataLoader.max_scans"
         )
 

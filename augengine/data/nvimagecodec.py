@@ -17,7 +17,8 @@ from torch.utils.dlpack import from_dlpack
 from augengine.data import jpeg
 from augengine.data.encoded import Decoded, Encoded, OpenOptions, RegionDecoder
 from augengine.data.orientation import upright_size
-from augengine.data.pillow import jpeg_orientation, open_by_pillow, with_pillow
+from augengine.data.pillow import jpeg_orientation, open_by_pillow
+from augengine.data.streams import with_pillow
 
 
 def import_extra(module: str) -> Any:
@@ -47,8 +48,8 @@ def open_stream(name: str, data: bytes, options: OpenOptions) -> Encoded:
     """Parses the header of an encoded image, in microseconds, for nvImageCodec where that gives Pillow's pixels.
 
     All others are Pillow's: other formats for its conversions, and a JPEG without its end marker because Pillow
-    refuses that as truncated, while a region decoder stops reading before it finds out. Damage inside a whole JPEG can
-    pass here where Pillow refuses it.
+    refuses that as truncated, while a region decoder stops reading before it finds out. Damage behind the region can
+    pass here where Pillow refuses it; what both decode is equal.
     """
     if data.startswith(jpeg.START) and data.endswith(jpeg.END):
         header = jpeg.read_header(data)
@@ -67,7 +68,7 @@ def has_pillows_pixels(header: jpeg.JpegHeader) -> bool:
     """Whether nvImageCodec decodes such a JPEG to the pixels that Pillow gives, on a GPU but for rounding.
 
     That is what cameras and most editors write: 8 bits, Huffman codes, gray or YCbCr, both chroma planes sampled alike
-    and never more finely than luma. RGB and CMYK are left to Pillow, and so is what has to be guessed.
+    and never more finely than luma. RGB, CMYK and odd headers are left to Pillow.
     """
     if not (header.orderly and header.frame in jpeg.HUFFMAN_CODED and header.precision == 8):
         return False

@@ -3,7 +3,7 @@
 import io
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from augengine.data import jpeg, orientation
-from augengine.data.encoded import Decoded, Encoded, OpenOptions, RegionDecoder
+from augengine.data.encoded import Decoded, Encoded, OpenOptions, OverLimitError, RegionDecoder
 from augengine.data.orientation import stored_region, upright, upright_size
 
 PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks that can hold an orientation
@@ -36,7 +36,7 @@ class PillowDecoder(RegionDecoder):
 
     def decode_each(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Decoded]:
         """See `RegionDecoder.decode_each`."""
-        return [_decoded_or_error(file, region) for file, region in zip(files, regions.tolist(), strict=True)]
+        return [decoded_or_error(file, region) for file, region in zip(files, regions.tolist(), strict=True)]
 
 
 def load_pillow() -> Any:
@@ -47,43 +47,6 @@ def load_pillow() -> Any:
         raise ImportError(
             "decoder: Pillow, which decodes what no other decoder does, is not installed; pip install 'augengine[dali]'"
         ) from error
-
-
-def with_pillow(
-    files: Sequence[Encoded],
-    regions: NDArray[np.int32],
-    decode: Callable[[list[Encoded], NDArray[np.int32]], Sequence[Tensor | None]],
-) -> list[Decoded]:
-    """The files' regions: of those with a stream by `decode`; of the others, and where it gives None, by Pillow.
-
-    `decode` gets and gives regions of the photos as they are stored.
-    """
-    images: list[Decoded | None] = [None] * len(files)
-    known = [i for i, file in enumerate(files) if file.stream is not None]
-    if known:
-        stored = np.array([stored_region(files[i], regions[i].tolist()) for i in known], np.int32)
-        wide = _two_columns([files[i] for i in known], stored)
-        decoded = decode([files[i] for i in known], wide)
-        for i, image, skipped, width in zip(known, decoded, stored[:, 1] - wide[:, 1], stored[:, 3], strict=True):
-            if image is not None:
-                images[i] = upright(image[:, :, skipped : skipped + width], files[i].orientation)
-    return [
-        _decoded_or_error(file, region) if image is None else image
-        for file, image, region in zip(files, images, regions.tolist(), strict=True)
-    ]
-
-
-def _two_columns(files: Sequence[Encoded], stored: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The regions, those of one column with a neighbour.
-
-    libjpeg alone interpolates the chroma of a single column at a photo's edge otherwise than that of more.
-    """
-    wide = stored.copy()
-    widths = np.array([upright_size(file.size, file.orientation)[1] for file in files])
-    narrow = (stored[:, 3] == 1) & (widths > 1)
-    wide[narrow, 1] = np.maximum(stored[narrow, 1] - 1, 0)
-    wide[narrow, 3] = 2
-    return wide
 
 
 def open_by_pillow(name: str, data: bytes, options: OpenOptions) -> Encoded:
@@ -97,9 +60,19 @@ def open_by_pillow(name: str, data: bytes, options: OpenOptions) -> Encoded:
                 jpeg.check_scans(name, data, header, options)
             if options.exif_orientation:
                 turned = _orientation_of(pil, image, data)
+    except OverLimitError:
+        raise
     except Exception as error:
         raise _damaged(name, data, error) from error
     return Encoded(name, data, upright_size(size, turned), orientation=turned)
+
+
+def decoded_or_error(file: Encoded, region: Sequence[int]) -> Decoded:
+    """The region (top, left, height, width) of the upright photo as uint8 (3, height, width); see `RegionDecoder`."""
+    try:
+        return upright(_decode_stored(file, stored_region(file, region)), file.orientation)
+    except ValueError as error:
+        return error
 
 
 def jpeg_orientation(header: jpeg.JpegHeader) -> int | None:
@@ -139,20 +112,14 @@ def _known(value: Any) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
-def _decoded_or_error(file: Encoded, region: Sequence[int]) -> Decoded:
-    try:
-        return upright(_decode_stored(file, stored_region(file, region)), file.orientation)
-    except ValueError as error:
-        return error
-
-
 def _decode_stored(file: Encoded, region: Sequence[int]) -> Tensor:
     """The region (top, left, height, width) of the photo as it is stored, as uint8 (3, height, width)."""
     pil = load_pillow()
     top, left, height, width = region
     try:
         with _open_image(pil, file.data) as image:
-            # It tells transparency beside the pixels; Pillow warns where a conversion loses that.
+            image.load()
+            # Transparency that is told beside the pixels; Pillow warns where a conversion loses it.
             image.info.pop("transparency", None)
             if height * width <= (pil.MAX_IMAGE_PIXELS or height * width):  # Pillow warns of a larger crop
                 pixels = np.array(image.crop((left, top, left + width, top + height)).convert("RGB"))
@@ -179,8 +146,6 @@ def _open_image(pil: Any, data: bytes) -> Any:
 
 
 def _damaged(name: str, data: bytes, error: Exception) -> ValueError:
-    if isinstance(error, ValueError) and str(error).startswith(f"{name}: "):
-        return error
     cause = str(error) or type(error).__name__
     if isinstance(error, load_pillow().UnidentifiedImageError):
         cause = "it is no image that Pillow knows" if data else "the file is empty"
