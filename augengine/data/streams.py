@@ -32,8 +32,10 @@ def _upright(files: list[Encoded], regions: NDArray[np.int32], decode: DecodeStr
     stored = [stored_region(file, region) for file, region in zip(files, regions.tolist(), strict=True)]
     wide = [_two_columns(file, region) for file, region in zip(files, stored, strict=True)]
     images = decode(files, np.array(wide, np.int32))
-    for file, image, (_, left, _, width), (_, first, _, _) in zip(files, images, stored, wide, strict=True):
-        yield None if image is None else upright(image[:, :, left - first :][:, :, :width], file.orientation)
+    for file, image, part, whole in zip(files, images, stored, wide, strict=True):
+        if image is not None and part is not whole:
+            image = image.narrow(2, part[1] - whole[1], part[3])
+        yield None if image is None else upright(image, file.orientation)
 
 
 def _two_columns(file: Encoded, stored: list[int]) -> list[int]:
