@@ -17,7 +17,7 @@ from augengine.data.decode import make_decoder
 
 CPU = torch.device("cpu")
 DECODERS = ("cpu", "dali", "pillow")
-# Pillow warns of what it drops or finds odd in some of these.
+# The reference warns of what it drops or finds odd in some of these.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 
