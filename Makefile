@@ -1,4 +1,4 @@
-# make install | test | sanitize | demo | lint | bench | docs | exactness. Each installs first where needed, into .venv; quiet when all is well.
+# make install | test | soak | sanitize | demo | lint | bench | docs | exactness. Each installs first where needed, into .venv; quiet when all is well.
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
 VENV := .venv
@@ -14,7 +14,7 @@ export GOMP_SPINCOUNT ?= 2000
 MODULES := $(shell find augengine -name '*.py' | LC_ALL=C sort | cksum)
 $(shell test "$$(cat $(VENV)/.modules 2>/dev/null)" = "$(MODULES)" || rm -f $(STAMP))
 
-.PHONY: install test sanitize demo lint bench docs exactness clean
+.PHONY: install test soak sanitize demo lint bench docs exactness clean
 
 install: $(STAMP)
 
@@ -29,6 +29,9 @@ $(STAMP): $(BUILT_FROM)
 
 test: install
 	@$(BIN)/python -m pytest
+
+soak: install
+	@PYTHONPATH=tests $(BIN)/python -m soak $(SOAKS)
 
 # Debug builds keep their symbols, which reports name.
 build/sanitize-%/.built: $(BUILT_FROM) | $(STAMP)

@@ -1,7 +1,6 @@
 """GPU decoding beside the CPU's threads, by stand-ins for a GPU's decoder: who decodes what, and in what order."""
 
 import threading
-from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -12,7 +11,7 @@ from photos import make_photo_folder
 
 from augengine.data import DataLoader, ImageFolder, loader, nvimagecodec, photos
 from augengine.data.dali import DaliDecoder
-from augengine.data.decode import PillowDecoder, make_decoder
+from augengine.data.decode import Encoded, PillowDecoder, make_decoder
 from augengine.data.nvimagecodec import GpuDecoder, gpu_backends, load_nvimgcodec
 
 GPU = torch.device("cuda", 0)
@@ -23,14 +22,15 @@ class Counting(PillowDecoder):
     """Pillow's pixels, and the files of each call."""
 
     def __init__(self):
+        super().__init__()
         self.calls, self.began, self.waits_for = [], threading.Event(), None
 
-    def decode(self, files, regions):
+    def decode_each(self, files, regions):
         self.calls.append([file.name for file in files])
         self.began.set()
         if self.waits_for is not None:
             assert self.waits_for.wait(PATIENCE_S)
-        return super().decode(files, regions)
+        return super().decode_each(files, regions)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def pair(monkeypatch):
     threads, beside = Counting(), Counting()
     threads.beside = beside
     monkeypatch.setattr(photos, "MANY", 8)
-    monkeypatch.setattr(loader, "make_decoder", lambda *_: threads)
+    monkeypatch.setattr(loader, "make_decoder", lambda *_, **__: threads)
     return threads, beside
 
 
@@ -79,7 +79,7 @@ def test_a_damaged_file_is_named_in_its_turn(kind, pair, tmp_path, monkeypatch):
 
 def test_an_error_of_the_decoder_itself_is_raised(pair, folder):
     _, beside = pair
-    beside.decode = MagicMock(side_effect=RuntimeError("CUDA error: out of memory"))
+    beside.decode = beside.decode_each = MagicMock(side_effect=RuntimeError("CUDA error: out of memory"))
     with pytest.raises(RuntimeError, match="out of memory"):
         list(DataLoader(folder, 100, pipeline=crops()))
     assert loader_threads() == []
@@ -133,7 +133,7 @@ def gpu(monkeypatch):
 
 
 def opened(name="photo.jpg"):
-    return SimpleNamespace(name=name, data=b"", stream=MagicMock(get_sub_code_stream=lambda region: region))
+    return Encoded(name, b"", (4, 5), MagicMock(get_sub_code_stream=lambda region: region))
 
 
 def test_a_gpu_is_called_by_one_thread_at_a_time_on_torchs_stream(gpu):

@@ -10,23 +10,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from augengine.data.decode import Encoded
-from augengine.data.nvimagecodec import import_extra, open_stream, with_pillow
+from augengine.data.encoded import Decoded, Encoded, OpenOptions, RegionDecoder
+from augengine.data.nvimagecodec import NvImageCodecDecoder, import_extra, open_stream
+from augengine.data.pillow import open_by_pillow
+from augengine.data.streams import with_pillow
 
 
-class DaliDecoder:
+class DaliDecoder(RegionDecoder):
     """Decodes whole batches by `fn.decoders.image_slice`, with regions from the engine's program.
 
     On the CPU the pixels are Pillow's. For images on CUDA it decodes there ("mixed"): the share `hardware_share` of a
     batch by the JPEG hardware (None: DALI's own share), to pixels that are off from Pillow's in few values.
-    A graph ends at the first file that it can't decode. The batch is decoded by Pillow then, which names the file,
-    and a graph is built anew.
+    A graph ends at the first file that it can't decode, and tells neither which that is nor the others' pixels. The
+    batch is decoded by nvImageCodec then, a graph is built anew, and the file is Pillow's from then on.
     """
 
     whole_batches = True
     beside = None
 
-    def __init__(self, threads: int, device: torch.device, hardware_share: float | None = None) -> None:
+    def __init__(
+        self,
+        threads: int,
+        device: torch.device,
+        hardware_share: float | None = None,
+        options: OpenOptions | None = None,
+    ) -> None:
         self._fn = import_extra("nvidia.dali.fn")
         self._dali = import_extra("nvidia.dali")
         self._num_threads = threads
@@ -35,13 +43,18 @@ class DaliDecoder:
         self._where = {"device": "cpu"} if self._device_id is None else mixed
         self._graph: Any = None
         self._one_batch = threading.Lock()
+        self._options = options or OpenOptions()
+        self._file_by_file = NvImageCodecDecoder()
+        self._refused: set[str] = set()
 
     def open(self, name: str, data: bytes) -> Encoded:
         """See `Decoder.open`."""
-        return open_stream(name, data)
+        if name in self._refused:
+            return open_by_pillow(name, data, self._options)
+        return open_stream(name, data, self._options)
 
-    def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
-        """See `Decoder.decode`."""
+    def decode_each(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Decoded]:
+        """See `RegionDecoder.decode_each`."""
         return with_pillow(files, regions, self._decode)
 
     def _decode(self, files: list[Encoded], regions: NDArray[np.int32]) -> Sequence[Tensor | None]:
@@ -52,7 +65,9 @@ class DaliDecoder:
                 return self._run(files, regions)
             except RuntimeError:
                 self._graph = None
-                return [None] * len(files)
+        images = self._file_by_file.decode_streams(files, regions)
+        self._refused |= {file.name for file, image in zip(files, images, strict=True) if image is None}
+        return images
 
     def _run(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
         self._graph.feed_input("encoded", [np.frombuffer(file.data, np.uint8) for file in files])

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from augengine.data.decode import Encoded, decode_by_pillow, open_by_pillow
-
-JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+from augengine.data import jpeg
+from augengine.data.encoded import Decoded, Encoded, OpenOptions, RegionDecoder
+from augengine.data.orientation import upright_size
+from augengine.data.pillow import jpeg_orientation, open_by_pillow
+from augengine.data.streams import with_pillow
 
 
 def import_extra(module: str) -> Any:
@@ -42,41 +44,53 @@ def load_nvimgcodec() -> Any:
             del os.environ[name]
 
 
-def open_stream(name: str, data: bytes) -> Encoded:
-    """Parses the header of an encoded image, in microseconds: by nvImageCodec for whole JPEGs of 1 or 3 channels.
+def open_stream(name: str, data: bytes, options: OpenOptions) -> Encoded:
+    """Parses the header of an encoded image, in microseconds, for nvImageCodec where that gives Pillow's pixels.
 
     All others are Pillow's: other formats for its conversions, and a JPEG without its end marker because Pillow
-    refuses that as truncated, while a region decoder stops reading before it finds out. Damage inside a whole JPEG can
+    refuses that as truncated, while a region decoder stops reading before it finds out. Damage behind the region can
     pass here where Pillow refuses it; what both decode is equal.
     """
-    if data.startswith(JPEG_START) and data.endswith(JPEG_END):
-        stream = load_nvimgcodec().CodeStream(data)
-        try:
-            if stream.num_channels in (1, 3) and stream.precision == 8:
-                return Encoded(name, data, (stream.height, stream.width), stream)
-        except RuntimeError:  # a header that nvImageCodec can't read
-            pass
-    return open_by_pillow(name, data)
+    if data.startswith(jpeg.START) and data.endswith(jpeg.END):
+        header = jpeg.read_header(data)
+        if header is not None and has_pillows_pixels(header):
+            turned = jpeg_orientation(header) if options.exif_orientation else 1
+            stream = _parsed(data, header)
+            if stream is not None and turned is not None:
+                options.check_size(name, header.size)
+                jpeg.check_scans(name, data, header, options)
+                if jpeg.is_whole(data, header):
+                    return Encoded(name, data, upright_size(header.size, turned), stream, turned)
+    return open_by_pillow(name, data, options)
 
 
-def with_pillow(
-    files: Sequence[Encoded],
-    regions: NDArray[np.int32],
-    decode: Callable[[list[Encoded], NDArray[np.int32]], Sequence[Tensor | None]],
-) -> list[Tensor]:
-    """The files' regions: of those with a stream by `decode`; of the others, and where it gives None, by Pillow."""
-    images: list[Tensor | None] = [None] * len(files)
-    known = [i for i, file in enumerate(files) if file.stream is not None]
-    if known:
-        for i, image in zip(known, decode([files[i] for i in known], regions[known]), strict=True):
-            images[i] = image
-    return [
-        decode_by_pillow(file, region) if image is None else image
-        for file, image, region in zip(files, images, regions.tolist(), strict=True)
-    ]
+def has_pillows_pixels(header: jpeg.JpegHeader) -> bool:
+    """Whether nvImageCodec decodes such a JPEG to the pixels that Pillow gives, on a GPU but for rounding.
+
+    That is what cameras and most editors write: 8 bits, Huffman codes, gray or YCbCr, both chroma planes sampled alike
+    and never more finely than luma. RGB, CMYK and odd headers are left to Pillow.
+    """
+    if not (header.orderly and header.frame in jpeg.HUFFMAN_CODED and header.precision == 8):
+        return False
+    if len(header.components) == 1:
+        return True
+    if len(header.components) != 3 or header.adobe_transform not in (None, 1):
+        return False
+    ids, (luma, blue, red) = zip(*header.components, strict=True)
+    return bytes(ids) != b"RGB" and blue == red and luma >> 4 >= blue >> 4 and luma & 15 >= blue & 15
 
 
-class NvImageCodecDecoder:
+def _parsed(data: bytes, header: jpeg.JpegHeader) -> Any:
+    """The stream of a JPEG that nvImageCodec reads as we do; None for another."""
+    stream = load_nvimgcodec().CodeStream(data)
+    try:
+        known = stream.num_channels == len(header.components) and (stream.height, stream.width) == header.size
+    except RuntimeError:  # a header that nvImageCodec can't read
+        return None
+    return stream if known else None
+
+
+class NvImageCodecDecoder(RegionDecoder):
     """Decodes regions of JPEGs on the CPU, with a decoder a thread, to Pillow's pixels; `beside` is a GPU's, or none.
 
     A thread takes a decoder for a call and leaves it for the next, because the threads of one epoch end with it.
@@ -84,21 +98,23 @@ class NvImageCodecDecoder:
 
     whole_batches = False
 
-    def __init__(self, beside: "GpuDecoder | None" = None) -> None:
+    def __init__(self, beside: "GpuDecoder | None" = None, options: OpenOptions | None = None) -> None:
         self.beside = beside
+        self._options = options or OpenOptions()
         self._codec = load_nvimgcodec()
         self._params = decode_params(self._codec)
         self._idle: deque[Any] = deque()
 
     def open(self, name: str, data: bytes) -> Encoded:
         """See `Decoder.open`."""
-        return open_stream(name, data)
+        return open_stream(name, data, self._options)
 
-    def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
-        """See `Decoder.decode`."""
-        return with_pillow(files, regions, self._decode)
+    def decode_each(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Decoded]:
+        """See `RegionDecoder.decode_each`."""
+        return with_pillow(files, regions, self.decode_streams)
 
-    def _decode(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
+    def decode_streams(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
+        """The regions as they are stored, of files with a stream; None for a file that nvImageCodec refuses."""
         decoder = self._take_idle()
         try:
             decoded = decoder.decode(parts_of(self._codec, files, regions), params=self._params)
@@ -118,7 +134,7 @@ class NvImageCodecDecoder:
         return self._codec.Decoder(device_id=device, max_num_cpu_threads=1, backends=backends)
 
 
-class GpuDecoder:
+class GpuDecoder(RegionDecoder):
     """Decodes regions of JPEGs on a GPU, in one call at a time; large ones are what it is fast with.
 
     Of a call's images the share `hardware_share` goes to the JPEG hardware, the others to nvJPEG on CPU and GPU
@@ -136,8 +152,8 @@ class GpuDecoder:
         backends = gpu_backends(self._codec, hardware_share)
         self._decoder = self._codec.Decoder(device_id=device.index, backends=backends)
 
-    def decode(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Tensor]:
-        """See `RegionDecoder.decode`; a file that only Pillow decodes is in main memory."""
+    def decode_each(self, files: Sequence[Encoded], regions: NDArray[np.int32]) -> list[Decoded]:
+        """See `RegionDecoder.decode_each`; a file that only Pillow decodes is in main memory."""
         return with_pillow(files, regions, self._decode)
 
     def _decode(self, files: list[Encoded], regions: NDArray[np.int32]) -> list[Tensor | None]:
