@@ -4,5 +4,17 @@ from augengine.data.dali_batches import DaliBatches, wrap_dali
 from augengine.data.decode import DECODERS
 from augengine.data.folder import EXTENSIONS, ImageFolder
 from augengine.data.loader import DataLoader, LoaderStats
+from augengine.data.shard_sampler import ShardSampler
+from augengine.data.shards import Shards
 
-__all__ = ["DECODERS", "EXTENSIONS", "DaliBatches", "DataLoader", "ImageFolder", "LoaderStats", "wrap_dali"]
+__all__ = [
+    "DECODERS",
+    "EXTENSIONS",
+    "DaliBatches",
+    "DataLoader",
+    "ImageFolder",
+    "LoaderStats",
+    "ShardSampler",
+    "Shards",
+    "wrap_dali",
+]

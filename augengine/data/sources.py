@@ -1,14 +1,19 @@
 """Where encoded photos come from: a dataset's photos by its own indices, without a call of its `__getitem__`."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from torch.utils.data import Dataset, Subset, default_collate
 
 from augengine.data.folder import ImageFolder
+from augengine.data.shards import Shards
 
 
 class PhotoSource(Protocol):
@@ -25,7 +30,14 @@ class PhotoSource(Protocol):
         ...
 
     def targets(self, ids: Sequence[int]) -> Any:
-        """The targets of these samples as torch's loader collates them: class indices are int64 (B,)."""
+        """The targets of these samples as torch's loader collates them: class indices are int64 (B,).
+
+        None for a source without targets.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """A hex digest of which photos these are, in order, with their targets; it doesn't read them."""
         ...
 
 
@@ -52,6 +64,19 @@ class PhotoFiles:
         targets = [self.samples[i][1] for i in ids]
         return default_collate([self.target_transform(t) for t in targets] if self.target_transform else targets)
 
+    def fingerprint(self) -> str:
+        """See `PhotoSource.fingerprint`: a folder that has been moved as a whole keeps it."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        paths = [path for path, _ in self.samples]
+        shared = os.path.commonprefix(paths).rfind(os.sep) + 1  # noqa: RUF071
+        digest = blake2b(digest_size=16)
+        digest.update("\0".join([path[shared:] for path in paths]).encode(errors="surrogateescape"))
+        digest.update("\0".join([str(target) for _, target in self.samples]).encode())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class PhotoSubset:
@@ -75,24 +100,37 @@ class PhotoSubset:
         """See `PhotoSource.targets`."""
         return self.whole.targets([self.indices[i] for i in ids])
 
+    def fingerprint(self) -> str:
+        """See `PhotoSource.fingerprint`."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = blake2b(self.whole.fingerprint().encode(), digest_size=16)
+        digest.update(np.asarray(self.indices, np.int64).data)
+        return digest.hexdigest()
+
 
 def photo_source(dataset: Dataset[Any]) -> PhotoSource | None:
-    """The photos behind an image folder, or a Subset of one; None where what it gives is not simply its files' images.
+    """The photos behind an image folder, shards, or a Subset of them; None where it gives other than its files' images.
 
-    Known are our and torchvision's ImageFolder and DatasetFolder with torchvision's default loader, and subclasses that
-    fetch samples as they do. Raises ValueError where the folder has a transform of its own, because the pipeline takes
-    photos as they are.
+    Known are `Shards`, our and torchvision's ImageFolder and DatasetFolder with torchvision's default loader, and
+    subclasses that fetch samples as they do. Raises ValueError where the dataset has a transform of its own, because
+    the pipeline takes photos as they are.
     """
     if isinstance(dataset, Subset):
         whole = photo_source(dataset.dataset) if fetches_as(Subset, dataset) else None
         return whole and PhotoSubset(whole, dataset.indices)
-    if not (fetches_as(ImageFolder, dataset) or _is_torchvisions(dataset)):
+    if not (fetches_as(Shards, dataset) or fetches_as(ImageFolder, dataset) or _is_torchvisions(dataset)):
         return None
     if (transform := getattr(dataset, "transform", None)) is not None:
+        has = "shards have" if isinstance(dataset, Shards) else "folder has"
         raise ValueError(
-            f"DataLoader.dataset: the folder has a transform of its own, {transform!r}, and the loader a pipeline; "
+            f"DataLoader.dataset: the {has} a transform of its own, {transform!r}, and the loader a pipeline; "
             "expected one of them: set dataset.transform = None and put its transforms into the pipeline"
         )
+    if isinstance(dataset, Shards):
+        return replace(dataset.photos, target_transform=dataset.target_transform)
     return PhotoFiles(dataset.samples, getattr(dataset, "target_transform", None))  # type: ignore[attr-defined]
 
 
