@@ -125,10 +125,11 @@ class ShardFiles:
             self._ahead.start()
 
     def _fetch(self, numbers: list[int]) -> None:
-        for shard in (self.shards[number] for number in numbers):
-            if self.store is not None and shard.remote and not self.store.holds(shard):
-                with suppress(OSError, ValueError):  # whoever reads the shard is told
-                    os.close(self.store.open(shard, None))
+        fetched = []  # in use until the last is there, so that none makes room for the next
+        with suppress(OSError, ValueError):  # of which whoever reads the shard is told
+            for shard in (self.shards[number] for number in numbers):
+                if self.store is not None and shard.remote and not self.store.holds(shard):
+                    fetched.append(ShardFile(self.store.open(shard, None), shard.url))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"shards": self.shards, "store": self.store}
