@@ -105,7 +105,7 @@ class DiskStore:
         self._refreshed = time.monotonic()
         self._total = _bytes_below(self.root)
         # Of a photo that is there twice, the one that was kept again because the other was damaged counts.
-        for rows in sorted(self.folder.glob("*.rows"), key=lambda path: path.stat().st_mtime_ns):
+        for rows in sorted(self.folder.glob("*.rows"), key=_changed_ns):
             with suppress(OSError):
                 if rows not in self._segments:
                     self._add(Segment(rows))
@@ -148,7 +148,7 @@ class DiskStore:
 
     def _remove_another(self) -> bool:
         """Deletes the photos of the source that nobody has had open for longest."""
-        for _, mark in sorted((mark.stat().st_mtime, mark) for mark in self.root.glob(f"*/{IN_USE}")):
+        for mark in sorted(self.root.glob(f"*/{IN_USE}"), key=_changed_ns):
             with alone_with(mark) as alone:
                 if alone and mark.parent != self.folder:
                     going = self.root / uuid4().hex  # so that whoever waits for the mark makes a folder of their own
@@ -170,6 +170,12 @@ def claim(folder: Path) -> int:
                 os.utime(mark)
                 return descriptor
             os.close(descriptor)
+
+
+def _changed_ns(path: Path) -> int:
+    with suppress(FileNotFoundError):  # another process has deleted it
+        return path.stat().st_mtime_ns
+    return 0
 
 
 def _bytes_below(folder: Path) -> int:
