@@ -41,6 +41,7 @@ from augengine.transforms import (
     Transform,
     fit_pca,
 )
+from augengine.translate import UnsupportedTransform, from_torchvision
 
 __version__ = "0.1.0"
 
@@ -87,7 +88,9 @@ __all__ = [
     "Shards",
     "Transform",
     "TrivialAugmentWide",
+    "UnsupportedTransform",
     "fit_pca",
+    "from_torchvision",
     "functional",
     "preview",
     "wrap_dali",

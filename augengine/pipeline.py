@@ -90,9 +90,9 @@ class Pipeline:
 
     def __call__(
         self,
-        images: ImageBatch,
+        images: ImageBatch | Images,
         targets: Tensor | None = None,
-        sample_ids: Sequence[int] | Tensor | None = None,
+        sample_ids: Ids = None,
         epoch: int = 0,
         *,
         masks: Masks | None = None,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pictures import gradient, noise
 
-from benchmarks import files, inside, systems
+from benchmarks import files, inside, loader, systems, tree
 from benchmarks.cpu import TASKS, matching
 from benchmarks.measure import Comparison, Settings, System, compare
 
@@ -134,6 +134,37 @@ def test_files_become_the_same_sort_of_batch(tmp_path):
         assert theirs.shape == ours.shape == (64, 3, 224, 224)
         assert theirs.dtype == ours.dtype == torch.float32
         assert abs(theirs.mean() - ours.mean()) < 0.5
+
+
+def test_loader_command_prints_what_it_measures_and_writes_it(tmp_path):
+    path = tmp_path / "figures.json"
+    options = ["--tasks", "memory*", "--peers", "engine*", "--rounds", "1", "--seconds", "0", "--json", str(path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.loader", *options], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    results = json.loads(path.read_text())["results"]
+    assert results["memory-cifar"][loader.BARE]["ratio"] > 0
+    assert results["memory-cifar"]["torchvision v2"] == {"threads": 2, "images_per_second": None}
+    assert {"added_us", "goal", "reached"} <= results["memory-overhead"].keys()
+    assert "the loader adds" in done.stdout
+
+
+def test_workers_and_the_loader_make_the_same_sort_of_batch():
+    pytest.importorskip("torchvision")
+    pixels = torch.stack([noise(32, 32), gradient(32, 32)])
+    ours, _ = loader.loader_epoch(pixels, torch.arange(2), systems.pipeline(NORMALIZE), 2)()
+    theirs = [loader.InMemory(pixels, systems.torchvision_transform(NORMALIZE, pil=pil), pil) for pil in (False, True)]
+    for dataset in theirs:
+        batch = torch.stack([dataset[i][0] for i in range(2)])
+        rows = [any(torch.allclose(row, other, rtol=1e-4, atol=1e-4) for other in ours) for row in batch]
+        assert rows == [True, True]
+
+
+def test_the_tree_is_listed_and_read(tmp_path):
+    root = tree.make_tree(tmp_path / "tree", classes=3, files_a_class=4)
+    assert len(files.ImageFolder(root)) == 12
+    figures = tree.measure(root, ONCE).figures
+    assert figures["first batch"]["seconds"] > 0
 
 
 def test_native_functions_are_watched_and_given_back():

@@ -13,7 +13,7 @@ LADDER = (
     ("backends", "policies"),
     ("annotations", "targets"),
     ("pipeline",),
-    ("functional", "preview"),
+    ("functional", "preview", "translate"),
     ("data",),
     ("train",),
     ("doctor",),

@@ -43,8 +43,8 @@ class CountedSource:
         self.reads.append(index)
         return content(index)
 
-    def targets(self, ids):
-        return list(ids)
+    def target(self, index):
+        return index
 
     def fingerprint(self):
         return "f" * 32
@@ -99,9 +99,9 @@ def test_threads_lose_nothing(kind, tmp_path):
 
 def test_all_else_is_the_sources(tmp_path):
     cached = CachedSource(CountedSource(), RamStore(1))
-    assert (len(cached), cached.name(3), cached.targets([1]), cached.fingerprint()) == (
+    assert (len(cached), cached.name(3), cached.target(1), cached.fingerprint()) == (
         *(COUNT, "photos/3.jpg"),
-        *([1], "f" * 32),
+        *(1, "f" * 32),
     )
 
 

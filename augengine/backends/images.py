@@ -32,7 +32,12 @@ class Images:
 
 
 def check_images(images: object) -> Images:
-    """Describes a (B, C, H, W) uint8 tensor or a list of (C, H, W) ones; raises TypeError or ValueError."""
+    """Describes a (B, C, H, W) uint8 tensor or a list of (C, H, W) ones; raises TypeError or ValueError.
+
+    `Images` are taken as they are: who makes them has checked them.
+    """
+    if isinstance(images, Images):
+        return images
     if isinstance(images, torch.Tensor):
         return _dense(images)
     if isinstance(images, Sequence) and not isinstance(images, (str, bytes)):

@@ -6,7 +6,6 @@ wanted; so the first photos that fit are kept, and the others are read anew.
 
 import os
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -110,9 +109,9 @@ class CachedSource:
             self.store.put(index, name, data)
         return data
 
-    def targets(self, ids: Sequence[int]) -> Any:
-        """See `PhotoSource.targets`."""
-        return self.source.targets(ids)
+    def target(self, index: int) -> Any:
+        """See `PhotoSource.target`."""
+        return self.source.target(index)
 
     def fingerprint(self) -> str:
         """See `PhotoSource.fingerprint`."""

@@ -1,8 +1,7 @@
 """`ImageFolder`: photos in one folder per class, with torchvision's attributes and order and without torchvision."""
 
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -18,7 +17,8 @@ class ImageFolder(Dataset[tuple[Any, Any]]):
     `classes` are the subfolders' names in sorted order, `class_to_idx` their indices, `samples` (or `imgs`) the
     (path, class index) pairs, `targets` the class indices. Classes, folders and files are sorted by name as
     torchvision sorts them, so that index i is the same photo there. Files of other extensions than `EXTENSIONS` are
-    passed over. Raises ValueError for a folder that is missing, has no class subfolders, or a class without photos.
+    passed over. Raises ValueError for a folder that is missing, can't be read, or has no class subfolders, and for a
+    class without photos.
     """
 
     def __init__(
@@ -32,7 +32,8 @@ class ImageFolder(Dataset[tuple[Any, Any]]):
         self.target_transform = target_transform
         self.classes = _find_classes(self.root)
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
-        self.samples = [(path, i) for name, i in self.class_to_idx.items() for path in _find_photos(self.root, name)]
+        folders = [os.path.join(self.root, name) for name in self.classes]
+        self.samples = [(path, i) for i, folder in enumerate(folders) for path in _find_photos(folder)]
         self.targets = [target for _, target in self.samples]
 
     @property
@@ -59,24 +60,53 @@ def _find_classes(root: str) -> list[str]:
     if not os.path.isdir(root):
         what = "is a file" if os.path.exists(root) else "does not exist"
         raise ValueError(f"ImageFolder.root: {root} {what}; expected a folder with one subfolder of photos a class")
-    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    entries = _scan(root)
+    classes = sorted(entry.name for entry in entries if _is_folder(entry))
     if not classes:
-        found = len(os.listdir(root))
-        what = f"has {found} file(s) and no subfolders" if found else "is empty"
+        what = f"has {len(entries)} file(s) and no subfolders" if entries else "is empty"
         raise ValueError(f"ImageFolder.root: {root} {what}; expected one subfolder of photos a class")
     return classes
 
 
-def _find_photos(root: str, name: str) -> list[str]:
-    folder = os.path.join(root, name)
-    photos = list(_walk(folder))
+def _find_photos(folder: str) -> list[str]:
+    """The photos below a class's folder: sorted by the paths of their folders, then by name."""
+    found: list[tuple[str, list[str]]] = []
+    folders = [folder]
+    while folders:
+        parent = folders.pop()
+        inner, names = _list_folder(parent)
+        folders += inner
+        found.append((parent, names))
+    # Of what may be millions of names: no Path and no os.path.join for each.
+    photos = [f"{parent}{os.sep}{name}" for parent, names in sorted(found) for name in names]
     if not photos:
         raise ValueError(f"ImageFolder: {folder} holds no photos; expected files that end in {', '.join(EXTENSIONS)}")
     return photos
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for parent, _, names in sorted(os.walk(folder, followlinks=True)):
-        for name in sorted(names):
-            if Path(name).suffix.lower() in EXTENSIONS:
-                yield os.path.join(parent, name)
+def _list_folder(folder: str) -> tuple[list[str], list[str]]:
+    """The paths of the folders in a folder, links to folders among them, and the sorted names of the photos in it."""
+    folders, names = [], []
+    for entry in _scan(folder):
+        if _is_folder(entry):
+            folders.append(entry.path)
+        elif entry.name.lower().endswith(EXTENSIONS):
+            names.append(entry.name)
+    return folders, sorted(names)
+
+
+def _scan(folder: str) -> "list[os.DirEntry[str]]":
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise ValueError(
+            f"ImageFolder: {folder} can't be listed: {error.strerror}; expected a folder that may be read"
+        ) from error
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False

@@ -1,9 +1,8 @@
-"""`DataLoader`: torch's, with a pipeline that the engine runs."""
+"""`DataLoader`: torch's, with a pipeline that the engine runs, and a place that it never loses."""
 
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from numbers import Integral
 from typing import Any, TypeVar
@@ -12,44 +11,33 @@ import torch
 import torch.utils.data
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
+from augengine.data.batches import images_in
 from augengine.data.decode import make_decoder
+from augengine.data.keeper import PlaceKeeper
+from augengine.data.on_error import check_on_error
+from augengine.data.order import Counted, Order, Ordered
 from augengine.data.photos import PhotoWork, photo_batches
-from augengine.data.samples import IndexedDataset, WorkerStart, augmented, pack_samples
+from augengine.data.samples import IndexedDataset, KeyedOrder, Pack, SampleWork, WorkerStart
 from augengine.data.sources import PhotoSource, photo_source
+from augengine.data.state import checksum
+from augengine.data.stats import LoaderStats
+from augengine.data.torch_iterators import MultiProcessingIterator, SingleProcessIterator
 from augengine.pipeline import Pipeline
 
 T = TypeVar("T", covariant=True)
 FETCH_OPTIONS = (
-    *("batch_sampler", "num_workers", "timeout", "generator", "multiprocessing_context"),
+    *("num_workers", "timeout", "generator", "multiprocessing_context"),
     *("prefetch_factor", "persistent_workers", "in_order"),
 )
-
-
-@dataclass
-class LoaderStats:
-    """What the latest iteration has given so far, and the seconds that its consumer waited for it."""
-
-    images: int = 0
-    seconds: float = 0.0
-    wait_seconds: float = 0.0
-
-    @property
-    def images_per_second(self) -> float:
-        """Images given, by the time since the iteration began."""
-        return self.images / self.seconds if self.seconds else 0.0
-
-    @property
-    def data_wait_frac(self) -> float:
-        """The share of that time in which the consumer waited for a batch: 0 where the data is never late."""
-        return self.wait_seconds / self.seconds if self.seconds else 0.0
 
 
 class DataLoader(torch.utils.data.DataLoader[T]):
     """torch's DataLoader: the same arguments, attributes and order. With a `pipeline`, its batches are augmented.
 
-    Gives (images, targets): images finished by the pipeline, (B, C, H, W) on `device` (default: the CPU); targets as
-    torch collates them, class indices int64 (B,), or soft (B, K) where the pipeline mixes. A sample's id is its index
-    in the dataset, so its pixels depend on (seed, epoch, index) alone, not on workers or, mixes aside, the batch.
+    Gives [images, targets]: images finished by the pipeline, (B, C, H, W) on `device` (default: the CPU); targets as
+    torch collates them, class indices int64 (B,), or soft (B, K) where the pipeline mixes. A `collate_fn` gets samples
+    of finished images. A sample's id is its index in the dataset, so its pixels depend on (seed, epoch, index) alone,
+    not on workers or, mixes aside, the batch.
 
     - Image folders (ours and torchvision's, and Subsets of them) are decoded in `num_workers` threads (0: one for
       each usable core), only the region that the sample's crop reads. `decoder` is "cpu" (nvImageCodec, the pixels
@@ -60,9 +48,16 @@ class DataLoader(torch.utils.data.DataLoader[T]):
       "dali" decodes there (None: the library's own). `prefetch_factor` (2) batches or more are made ahead. Threads
       need no `worker_init_fn`, which is not called, nor `persistent_workers`.
     - From any other map-style dataset torch's own workers fetch uint8 images, and the engine augments the batch.
+      Samples are images, (image, ...) tuples, or mappings with the image under "image", "img" or "pixel_values".
 
-    `seed` replaces the pipeline's. Every iteration draws anew: the first is epoch 0 and each one that begins is an
-    epoch further; `set_epoch(e)` makes the next one epoch e. Without a pipeline all is torch's own code.
+    `seed` replaces the pipeline's. Every iteration draws anew: the first is epoch 0 (or what the sampler's `epoch`
+    says) and each one that begins is an epoch further; `set_epoch(e)` makes the next one epoch e, and so does a
+    sampler's. Without a pipeline all is torch's own code.
+
+    `state_dict()` is the place behind the batch that the consumer has: plain JSON, the same on all ranks.
+    `load_state_dict(s)` makes the next iteration go on there, with any number of workers, batch size, or ranks of a
+    DistributedSampler, and raises ValueError that says why a state doesn't fit. `on_error` says what becomes of a
+    sample that can't be read: "raise", or "skip" or "replace", which keep the batch's shape: see `data/on_error.py`.
 
     Raises ValueError for arguments that a pipeline can't serve, ImportError for a decoder that is not installed, and
     while iterating ValueError that names a file which can't be decoded.
@@ -86,16 +81,18 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         super().__init__(dataset, batch_size, shuffle, *torch_args, **torch_options)
         if cache is not None:
             raise ValueError(f"DataLoader.cache: got {cache!r}; expected None, there is no cache in this version")
-        if on_error != "raise":
-            raise ValueError(f"DataLoader.on_error: got {on_error!r}; expected 'raise' in this version")
+        indexed = not isinstance(dataset, IterableDataset)
+        self._order = Order(self.sampler, self.batch_sampler, self.generator) if indexed else None
+        self._keeper = PlaceKeeper(self._order)
         self.stats = LoaderStats()
         self.pipeline = pipeline if pipeline is None or seed is None else pipeline.with_options(seed=seed)
-        self._next_epoch = 0
         if pipeline is None:
             named = None if decoder == "auto" else decoder
-            _check_unused(device=device, seed=seed, decoder=named, hardware_share=hardware_share)
+            unused = {"device": device, "seed": seed, "decoder": named, "hardware_share": hardware_share}
+            _check_unused(**unused, on_error=None if on_error == "raise" else on_error)
             return
         self._check_torch_arguments()
+        self._on_error = check_on_error(on_error)
         self._device = _find_device(device)
         self._threads = self.num_workers or _usable_cores()
         self._photos = photo_source(dataset)
@@ -107,34 +104,94 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 
         Raises ValueError for what is not a whole number from 0 to 2**32 - 1.
         """
-        self._next_epoch = check_epoch("DataLoader.set_epoch", epoch)
-        for sampler in (self.sampler, self.batch_sampler):
-            if (forward := getattr(sampler, "set_epoch", None)) is not None:
-                forward(epoch)
+        self._keeper.set_epoch(check_epoch("DataLoader.set_epoch", epoch))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place behind the batch that the consumer of the latest iteration has: plain JSON, see `data/state.py`.
+
+        Behind the last batch it is the end of that epoch, behind the end of the iteration the start of the next.
+        Raises ValueError with `in_order=False` and workers, whose batches come in no order.
+        """
+        if self.num_workers > 0 and not self.in_order:
+            raise ValueError(
+                "DataLoader.state_dict: in_order=False gives batches as they come, so no place says which are left; "
+                "expected in_order=True"
+            )
+        seed = None if self.pipeline is None else self.pipeline.seed
+        pipeline = None if self.pipeline is None else checksum(self.pipeline.with_options(seed=0).to_json())
+        return self._keeper.state(seed, self._dataset_facts(), pipeline, self._keeps_workers(1)).to_json()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Makes the next iteration go on at the place that `state_dict` says.
+
+        The stream of samples and pixels is that of the unbroken run. Where a sampler draws from torch's default
+        generator, that is set to its state of then. Raises ValueError where the state is of another dataset, order or
+        seed, or damaged.
+        """
+        loaded = self._keeper.load(state_dict, self._dataset_facts())
+        if self.pipeline is not None and loaded.seed != self.pipeline.seed:
+            self._keeper.forget()
+            raise ValueError(
+                f"DataLoader.load_state_dict: was saved with seed {loaded.seed}, and this loader's is "
+                f"{self.pipeline.seed}; expected the same"
+            )
+
+    def _keeps_workers(self, iterations: int) -> bool:
+        """Whether an iteration finds the workers of one before, where there were that many."""
+        return self.persistent_workers and self._keeper.iterations >= iterations
+
+    def _dataset_facts(self) -> dict[str, Any]:
+        kind = type(self.dataset).__name__
+        return {"type": kind, "length": len(self.dataset) if hasattr(self.dataset, "__len__") else None}
+
+    @property
+    def _index_sampler(self) -> Any:
+        """What torch's iterators take their indices from."""
+        return super()._index_sampler if self._order is None else self._order
+
+    def _get_iterator(self) -> Any:
+        self.check_worker_number_rationality()
+        return MultiProcessingIterator(self) if self.num_workers else SingleProcessIterator(self)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        return self._keeper.begin(self._begin)
+
+    def _begin(self, ordered: Ordered | Counted) -> Iterator[Any]:
         if self.pipeline is None:
-            return super().__iter__()
-        epoch, self._next_epoch = self._next_epoch, self._next_epoch + 1
-        self.stats = LoaderStats()
+            iterator = super().__iter__()
+            iterator.ordered = ordered  # type: ignore[attr-defined]
+            return iterator
+        if self._photos is not None and not self._keeps_workers(2):
+            torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # as torch seeds an iterator's workers
+        self.stats = LoaderStats(threads=self._threads)
+        epoch = ordered.place.epoch
         if self._photos is None:
-            return _counted(self._sample_batches(self.pipeline, epoch), self.stats)
-        return _counted(self._photo_batches(self._photos, self.pipeline, epoch), self.stats)
+            batches = self._sample_batches(self.pipeline, epoch)
+        else:
+            batches = self._photo_batches(self._photos, self.pipeline, epoch)
+        return Batches(batches, ordered, self.stats, len(self))
 
     def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
-        indices = iter(self.batch_sampler)  # type: ignore[arg-type]
-        torch.empty((), dtype=torch.int64).random_(generator=self.generator)  # as torch draws each iterator's seed
+        indices = iter(self._index_sampler)
         stream = _decoding_stream(self._device) if self._device.type == "cuda" else None
-        work = PhotoWork(photos, pipeline, epoch, self._decoder, self._device, self.pin_memory, stream)
+        work = PhotoWork(
+            photos, pipeline, epoch, self._decoder, self._device, self.pin_memory, stream, self._on_error,
+            self.collate_fn, self.stats,
+        )  # fmt: skip
         prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
         return photo_batches(indices, work, self._threads, prefetch, self.timeout)
 
     def _sample_batches(self, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         if self._fetcher is None:
             options: dict[str, Any] = {name: getattr(self, name) for name in FETCH_OPTIONS}
-            options |= {"collate_fn": pack_samples, "worker_init_fn": WorkerStart(self.worker_init_fn)}
-            self._fetcher = torch.utils.data.DataLoader(IndexedDataset(self.dataset), **options)
-        return augmented(iter(self._fetcher), pipeline, epoch, self._device, self.pin_memory)
+            own = self.collate_fn is not default_collate
+            options |= {"collate_fn": Pack(not own), "worker_init_fn": WorkerStart(self.worker_init_fn)}
+            options["batch_sampler"] = KeyedOrder(self._index_sampler, self._keeper)
+            self._fetcher = torch.utils.data.DataLoader(
+                IndexedDataset(self.dataset, pipeline.seed, self._on_error), **options
+            )
+        work = SampleWork(pipeline, epoch, self._device, self.pin_memory, self.collate_fn, self.stats)
+        return map(work.finished, iter(self._fetcher))
 
     def _check_torch_arguments(self) -> None:
         if not isinstance(self.pipeline, Pipeline):
@@ -146,11 +203,38 @@ class DataLoader(torch.utils.data.DataLoader[T]):
             )
         if self.batch_sampler is None:
             raise ValueError("DataLoader.batch_size: got None; expected a number where a pipeline is given")
-        if self.collate_fn is not default_collate:
-            raise ValueError(
-                f"DataLoader.collate_fn: got {self.collate_fn!r}; expected None where a pipeline is given, because "
-                "the pipeline makes the batch"
-            )
+
+
+class Batches(Iterator[Any]):
+    """An iteration that counts what it gives and how long it was waited for."""
+
+    def __init__(self, batches: Iterator[Any], ordered: Ordered | Counted, stats: LoaderStats, length: int) -> None:
+        self._batches = batches
+        self._ordered = ordered
+        self._stats = stats
+        self._length = length
+        self._began: float | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __next__(self) -> Any:
+        asked = time.perf_counter()
+        if self._began is None:
+            self._began = asked
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            self._ordered.end()
+            raise
+        got = time.perf_counter()
+        stats = self._stats
+        stats.images += images_in(batch)
+        stats.batches += 1
+        stats.wait_seconds += got - asked
+        stats.seconds = got - self._began
+        self._ordered.delivered()
+        return batch
 
 
 def check_epoch(name: str, epoch: Any) -> int:
@@ -184,17 +268,6 @@ def _find_device(device: torch.device | str | None) -> torch.device:
     if not torch.cuda.is_available():
         raise ValueError(f"DataLoader.device: got {device!r}, and torch finds no CUDA device; expected 'cpu'")
     return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
-
-
-def _counted(batches: Iterator[Any], stats: LoaderStats) -> Iterator[Any]:
-    began = asked = time.perf_counter()
-    for batch in batches:
-        got = time.perf_counter()
-        stats.images += len(batch[0] if isinstance(batch, tuple) else batch)
-        stats.wait_seconds += got - asked
-        stats.seconds = got - began
-        yield batch
-        asked = time.perf_counter()
 
 
 def _usable_cores() -> int:

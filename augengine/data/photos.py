@@ -2,29 +2,45 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import default_collate
 
-from augengine.data.decode import Decoder, RegionDecoder
+from augengine.data.batches import EMPTY_BATCH, pinned, tensors_of
+from augengine.data.decode import Decoder, Encoded, RegionDecoder
 from augengine.data.held import Held
+from augengine.data.on_error import given_up, next_good, replacements
 from augengine.data.sources import PhotoSource
+from augengine.data.stats import LoaderStats
 from augengine.pipeline import Pipeline
 
 THREAD_NAME = "augengine-photos"
 HELD = Held()
-EMPTY_BATCH = "DataLoader.batch_sampler: got an empty batch; expected one index or more in each"
 CHUNK = 16  # files a task at most: long beside a task's own cost, short beside a batch
 MANY = 200  # files in a call of a decoder that works beside the threads: what fills a GPU's
 FEEDERS = 2  # threads that bring them
-Chunk = tuple[list[Tensor], list[tuple[int, int]]]
+UNREADABLE = (OSError, ValueError)  # what is wrong with a file, and not with the machine or this code
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A decoded region, and the (height, width) of the whole."""
+
+    id: int
+    image: Tensor
+    size: tuple[int, int]
+
+
 Task = tuple["BatchUnderway", int]
-Batch = tuple[Any, Any]
+Batch = Any
 Finished = tuple[Batch, Any]  # and the CUDA event after which it is there
 
 
@@ -34,12 +50,12 @@ class BatchUnderway:
     def __init__(self, ids: list[int], chunk: int) -> None:
         self.ids = ids
         self.parts = [ids[at : at + chunk] for at in range(0, len(ids), chunk)]
-        self.decoded: list[Chunk] = [([], [])] * len(self.parts)
+        self.decoded: list[list[Photo | None]] = [[]] * len(self.parts)
         self.done: Future[Finished] = Future()
         self._left = len(self.parts)
         self._lock = threading.Lock()
 
-    def add(self, part: int, decoded: Chunk) -> bool:
+    def add(self, part: int, decoded: list[Photo | None]) -> bool:
         """Takes a decoded chunk, and says whether it was the last."""
         with self._lock:
             self.decoded[part] = decoded
@@ -60,6 +76,7 @@ class PhotoWork:
     Its chunks wait in one queue, first in, first out. A thread takes one and decodes it; where the decoder has another
     `beside` it, that takes `MANY` files' worth whenever it is free, so that each gets what it has the speed for.
     `stream` is the CUDA stream on which the epoch is decoded and augmented: what it frees is reused behind its kernels.
+    `collate` makes the batch of (image, target) samples where it is not torch's own.
     """
 
     source: PhotoSource
@@ -69,6 +86,9 @@ class PhotoWork:
     device: torch.device
     pin_memory: bool
     stream: Any
+    on_error: str
+    collate: Callable[[Any], Any]
+    stats: LoaderStats
     waiting: deque[Task] = field(default_factory=deque)
     # Two, one of which reads files while those of the other are decoded.
     feeders: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(FEEDERS))
@@ -110,53 +130,111 @@ class PhotoWork:
 
     def _decode(self, tasks: list[Task], decoder: RegionDecoder) -> None:
         try:
-            images, sizes = self._decoded([i for batch, part in tasks for i in batch.parts[part]], decoder)
+            decoded = self._decoded([i for batch, part in tasks for i in batch.parts[part]], decoder)
         except BaseException as error:
-            if len(tasks) > 1 and isinstance(error, (ValueError, OSError)):  # of one file: the others' batches go on
-                for task in tasks:
-                    self._decode([task], self.decoder)
-                return
             for batch, _ in tasks:
                 batch.fail(error)
             return
         at = 0
         for batch, part in tasks:
             end = at + len(batch.parts[part])
-            if batch.add(part, (images[at:end], sizes[at:end])):
-                self._finish(batch)
+            try:
+                photos = [self._accepted(i, row) for i, row in zip(batch.parts[part], decoded[at:end], strict=True)]
+            except BaseException as error:
+                batch.fail(error)
+            else:
+                if batch.add(part, photos):
+                    self._finish(batch)
             at = end
 
-    def _decoded(self, ids: list[int], decoder: RegionDecoder) -> Chunk:
-        files = [self.decoder.open(self.source.name(i), self.source.read(i)) for i in ids]
-        sizes = [file.size for file in files]
-        # Drawn here for the regions and once more for the whole batch: the same calls, in microseconds, without a
-        # barrier between reading and decoding.
-        program = self.pipeline.sample(ids, self.epoch, size=sizes)
-        with self._on_stream():
-            return to_device(decoder.decode(files, program.regions()), self.device), sizes
+    def _decoded(self, ids: Sequence[int], decoder: RegionDecoder) -> list[Photo | Exception]:
+        """The photos of these samples, and in the place of each that can't be read what is wrong with it."""
+        with self.stats.timed("read"):
+            rows: list[Any] = [self._opened(i) for i in ids]
+        good = [at for at, row in enumerate(rows) if isinstance(row, Encoded)]
+        if good:
+            sizes = [rows[at].size for at in good]
+            # Drawn here for the regions and once more for the whole batch: the same calls, in microseconds, without a
+            # barrier between reading and decoding.
+            program = self.pipeline.sample([ids[at] for at in good], self.epoch, size=sizes)
+            with self.stats.timed("decode"), self._on_stream():
+                images = decode_each(decoder, [rows[at] for at in good], program.regions())
+                sound = iter(to_device([image for image in images if isinstance(image, Tensor)], self.device))
+                for at, image, size in zip(good, images, sizes, strict=True):
+                    rows[at] = Photo(ids[at], next(sound), size) if isinstance(image, Tensor) else image
+        return rows
+
+    def _opened(self, index: int) -> Encoded | Exception:
+        try:
+            return self.decoder.open(self.source.name(index), self.source.read(index))
+        except UNREADABLE as error:
+            return error
+
+    def _accepted(self, index: int, row: Photo | Exception) -> Photo | None:
+        """The photo, or one that takes its place, or None where another of its batch will."""
+        if isinstance(row, Photo):
+            return row
+        if self.on_error == "raise":
+            raise row
+        self.stats.report_error(str(row))
+        return self._replaced(index, row) if self.on_error == "replace" else None
+
+    def _replaced(self, index: int, error: Exception) -> Photo:
+        for other in replacements(self.pipeline.seed, self.epoch, index, len(self.source)):
+            (row,) = self._decoded([other], self.decoder)
+            if isinstance(row, Photo):
+                return row
+        raise given_up(error)
 
     def _finish(self, batch: BatchUnderway) -> None:
         try:
-            batch.done.set_result(self._finished(batch))
+            photos = self._filled(batch)
+            with self.stats.timed("augment"):
+                batch.done.set_result(self._finished(photos))
         except BaseException as error:
             batch.fail(error)
+        batch.decoded.clear()
 
-    def _finished(self, batch: BatchUnderway) -> Finished:
-        sizes = [size for _, more in batch.decoded for size in more]
-        program = self.pipeline.sample(batch.ids, self.epoch, size=sizes).within_regions()
+    def _filled(self, batch: BatchUnderway) -> list[Photo]:
+        """The batch's photos, each place of a bad one taken by its next good one."""
+        rows = [row for part in batch.decoded for row in part]
+        places = next_good(rows)
+        if places is None:
+            bad = ValueError(f"{self.source.name(batch.ids[0])} can't be read, nor can any other of its batch")
+            return [self._replaced(i, bad) for i in batch.ids]
+        return [rows[at] for at in places]  # type: ignore[misc]
+
+    def _finished(self, photos: list[Photo]) -> Finished:
+        ids = [photo.id for photo in photos]
+        program = self.pipeline.sample(ids, self.epoch, size=[photo.size for photo in photos]).within_regions()
         with self._on_stream():
-            targets = self.source.targets(batch.ids)
+            raw = [self.source.target(i) for i in ids]
+            targets = default_collate(raw)
             if isinstance(targets, Tensor):
                 targets = targets.to(self.device)
-            decoded = [image for more, _ in batch.decoded for image in more]
-            images, targets = self.pipeline.run(decoded, program, targets)
+            decoded = [photo.image for photo in photos]
+            images, finished = self.pipeline.run(decoded, program, targets)
             HELD.keep(decoded, self.device)
-            batch.decoded.clear()
+            batch = [images, finished]
+            if self.collate is not default_collate:
+                batch = self.collate(list(zip(images, raw if finished is targets else finished, strict=True)))
             ready = None if self.stream is None else self.stream.record_event()
-        return ((pinned(images), pinned(targets)) if self.pin_memory else (images, targets)), ready
+        return (pinned(batch) if self.pin_memory else batch), ready
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
+
+
+def decode_each(
+    decoder: RegionDecoder, files: Sequence[Encoded], regions: NDArray[np.int32]
+) -> list[Tensor | ValueError]:
+    """The regions, and in the place of each that can't be decoded what is wrong with its file."""
+    try:
+        return list(decoder.decode(files, regions))
+    except ValueError as error:
+        if len(files) == 1:
+            return [error]
+    return [decode_each(decoder, [file], regions[at : at + 1])[0] for at, file in enumerate(files)]
 
 
 def photo_batches(
@@ -180,9 +258,9 @@ def photo_batches(
                 ahead = max(prefetch, (2 * threads + beside * (FEEDERS * MANY + threads * CHUNK)) // len(ids))
             on_the_way.append(work.submit(executor, ids, chunk))
             if len(on_the_way) > ahead:
-                yield _result(on_the_way.popleft(), timeout_s)
+                yield _result(on_the_way, timeout_s, work.stats)
         while on_the_way:
-            yield _result(on_the_way.popleft(), timeout_s)
+            yield _result(on_the_way, timeout_s, work.stats)
     finally:
         work.waiting.clear()
         # The garbage collector may run this in one of the threads, which can't wait for itself.
@@ -190,7 +268,9 @@ def photo_batches(
         executor.shutdown(wait=not inside, cancel_futures=True)
 
 
-def _result(batch: Future[Finished], timeout_s: float) -> Batch:
+def _result(on_the_way: deque[Future[Finished]], timeout_s: float, stats: LoaderStats) -> Batch:
+    stats.ready += sum(batch.done() for batch in on_the_way)
+    batch = on_the_way.popleft()
     try:
         parts, ready = batch.result(timeout_s or None)
     except TimeoutError as error:
@@ -204,11 +284,13 @@ def _result(batch: Future[Finished], timeout_s: float) -> Batch:
 
 def _join(batch: Batch, ready: Any) -> None:
     """Lets the consumer's current stream wait for a batch of another stream, and that stream's memory for it."""
-    current = torch.cuda.current_stream(batch[0].device)
+    on_gpu = [part for part in tensors_of(batch) if part.is_cuda]
+    if not on_gpu:
+        return
+    current = torch.cuda.current_stream(on_gpu[0].device)
     current.wait_event(ready)
-    for part in batch:
-        if isinstance(part, Tensor) and part.is_cuda:
-            part.record_stream(current)
+    for part in on_gpu:
+        part.record_stream(current)
 
 
 def to_device(images: list[Tensor], device: torch.device) -> list[Tensor]:
@@ -225,9 +307,3 @@ def to_device(images: list[Tensor], device: torch.device) -> list[Tensor]:
         image if image.device == device else next(moved).view(*image.shape[1:], image.shape[0]).permute(2, 0, 1)
         for image in images
     ]
-
-
-def pinned(part: Any) -> Any:
-    """A part of a batch in page-locked memory: a CPU tensor, where there is an accelerator to copy it to."""
-    movable = isinstance(part, Tensor) and part.device.type == "cpu" and torch.accelerator.is_available()
-    return part.pin_memory() if movable else part

@@ -1,7 +1,9 @@
 """Batches from any other dataset: torch's own workers fetch the samples, the engine augments the batch."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,30 +11,92 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
-from augengine.data.photos import EMPTY_BATCH, pinned, to_device
+from augengine.data.batches import EMPTY_BATCH, pinned
+from augengine.data.keeper import PlaceKeeper
+from augengine.data.on_error import given_up, next_good, replacements
+from augengine.data.order import Order
+from augengine.data.photos import to_device
+from augengine.data.stats import LoaderStats
 from augengine.pipeline import ImageBatch, Pipeline
 
-Indexed = tuple[int, Any]
-
-
-class IndexedDataset(Dataset[Indexed]):
-    """A dataset that gives (index, sample), so that a batch knows its sample ids whichever worker fetched it."""
-
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
-        if callable(many := getattr(dataset, "__getitems__", None)):
-            self.__getitems__ = _ManyIndexed(many)
-
-    def __getitem__(self, index: int) -> Indexed:
-        return int(index), self.dataset[index]
+IMAGE_KEYS = ("image", "img", "pixel_values", "images", "jpg", "png")
+TARGET_KEYS = ("label", "labels", "target", "targets", "cls")
+Key = tuple[int, int]  # epoch, index
 
 
 @dataclass(frozen=True)
-class _ManyIndexed:
-    many: Callable[[list[int]], list[Any]]
+class KeyedOrder:
+    """An order whose indices carry the epoch, which a worker that outlives its epoch can't know otherwise."""
 
-    def __call__(self, indices: list[int]) -> list[Indexed]:
-        return [(int(i), sample) for i, sample in zip(indices, self.many(indices), strict=True)]
+    order: Order
+    keeper: PlaceKeeper
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, batches = self.keeper.epoch, iter(self.order)
+        return ([(epoch, index) for index in batch] for batch in batches)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A batch's samples with their ids, the seconds that fetching took, and the messages of those that failed."""
+
+    epoch: int
+    ids: list[int]
+    samples: list[Any]
+    seconds: float
+    errors: list[str]
+
+
+class IndexedDataset(Dataset[Any]):
+    """A dataset that gives whole batches as `Fetched`, so that a batch knows its sample ids whichever worker made it.
+
+    `seed` and `on_error` say what takes the place of a sample whose fetching raises: see `on_error`.
+    """
+
+    def __init__(self, dataset: Any, seed: int, on_error: str) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self.on_error = on_error
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[Fetched]:
+        if not keys:
+            raise ValueError(EMPTY_BATCH)
+        began = time.perf_counter()
+        epoch, ids = keys[0][0], [index for _, index in keys]
+        samples, errors = self._fetch(epoch, ids)
+        return [Fetched(epoch, [int(i) for i in ids], samples, time.perf_counter() - began, errors)]
+
+    def _fetch(self, epoch: int, ids: list[int]) -> tuple[list[Any], list[str]]:
+        many = getattr(self.dataset, "__getitems__", None)
+        if self.on_error == "raise":
+            return list(many(ids)) if callable(many) else [self.dataset[i] for i in ids], []
+        rows: list[tuple[Any] | None] = []
+        errors: list[str] = []
+        for at, index in enumerate(ids):
+            try:
+                rows.append((self.dataset[index],))
+            except Exception as error:
+                errors.append(f"dataset[{index}]: {type(error).__name__}: {error}")
+                rows.append(self._replaced(epoch, ids, at, error) if self.on_error == "replace" else None)
+        places = next_good(rows)
+        if places is None:
+            bad = ValueError(errors[0])
+            return [self._replaced(epoch, ids, at, bad)[0] for at in range(len(ids))], errors
+        ids[:] = [ids[at] for at in places]
+        return [rows[at][0] for at in places], errors  # type: ignore[index]
+
+    def _replaced(self, epoch: int, ids: list[int], at: int, error: Exception) -> tuple[Any]:
+        for other in replacements(self.seed, epoch, int(ids[at]), len(self.dataset)):
+            try:
+                sample = self.dataset[other]
+            except Exception:
+                continue
+            ids[at] = other
+            return (sample,)
+        raise given_up(error)
 
 
 @dataclass(frozen=True)
@@ -53,13 +117,18 @@ class WorkerStart:
 class Packed:
     """A fetched batch: `pixels` are uint8 (B, C, H, W), or all images of several `shapes` one after the other.
 
-    One tensor, because a worker process sends each tensor through a file descriptor.
+    One tensor, because a worker process sends each tensor through a file descriptor. `rest` is the batch without its
+    images: collated, or the samples where a collate function of the user's makes the batch; `place` is where in a
+    sample the image stands, None where the sample is the image.
     """
 
     ids: list[int]
     pixels: Tensor
     shapes: list[torch.Size]
-    targets: Any
+    rest: Any
+    place: Any
+    seconds: float = 0.0
+    errors: list[str] = field(default_factory=list)
 
     def images(self) -> ImageBatch:
         """The images, as the engine takes them."""
@@ -69,19 +138,68 @@ class Packed:
         return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
 
-def pack_samples(samples: Sequence[Indexed]) -> Packed:
-    """The collate function: samples are (image, target) pairs, or images alone.
+@dataclass(frozen=True)
+class Pack:
+    """The collate function of the workers. `collated` says whether what is beside the images is collated here."""
 
-    An image is a uint8 tensor (C, H, W), a PIL image, or a uint8 array (H, W) or (H, W, C).
+    collated: bool
+
+    def __call__(self, fetched: Sequence[Fetched]) -> Packed:
+        (batch,) = fetched
+        place = image_place(batch.samples[0])
+        found = [_to_tensor(i, image_at(sample, place)) for i, sample in zip(batch.ids, batch.samples, strict=True)]
+        shapes = [image.shape for image in found]
+        pixels = torch.stack(found) if len(set(shapes)) == 1 else torch.cat([image.flatten() for image in found])
+        rest: Any = None if place is None else [with_image(sample, place, 0) for sample in batch.samples]
+        if rest is not None and self.collated:
+            rest = default_collate(rest)
+        return Packed(batch.ids, pixels, shapes, rest, place, batch.seconds, batch.errors)
+
+
+def image_place(sample: Any) -> Any:
+    """Where a sample holds its image: 0 in a tuple or list, a key in a mapping, None where it is the image itself.
+
+    Raises TypeError for a mapping without a key that is known to hold one.
     """
-    if not samples:
-        raise ValueError(EMPTY_BATCH)
-    paired = all(isinstance(sample, (tuple, list)) and len(sample) == 2 for _, sample in samples)
-    images = [_to_tensor(i, sample[0] if paired else sample) for i, sample in samples]
-    shapes = [image.shape for image in images]
-    pixels = torch.stack(images) if len(set(shapes)) == 1 else torch.cat([image.flatten() for image in images])
-    targets = default_collate([sample[1] for _, sample in samples]) if paired else None
-    return Packed([i for i, _ in samples], pixels, shapes, targets)
+    if isinstance(sample, Mapping):
+        for key in IMAGE_KEYS:
+            if key in sample:
+                return key
+        raise TypeError(
+            f"DataLoader.dataset: gives mappings with {sorted(map(str, sample))}; expected the image under one of "
+            f"{', '.join(IMAGE_KEYS)} where a pipeline is given"
+        )
+    return 0 if isinstance(sample, (tuple, list)) and sample else None
+
+
+def image_at(sample: Any, place: Any) -> Any:
+    """The image of a sample, or the images of a collated batch."""
+    return sample if place is None else sample[place]
+
+
+def with_image(sample: Any, place: Any, image: Any) -> Any:
+    """The sample, or the collated batch, with another image."""
+    return image if place is None else with_item(sample, place, image)
+
+
+def with_item(sample: Any, place: Any, item: Any) -> Any:
+    """The sample, or the collated batch, with another item in that place, in a structure of the same type."""
+    if isinstance(sample, MutableMapping):
+        other = copy(sample)
+        other[place] = item
+        return other
+    if isinstance(sample, Mapping):
+        return {**sample, place: item}
+    items = [*sample]
+    items[place] = item
+    return sample._replace(**{sample._fields[place]: item}) if hasattr(sample, "_fields") else type(sample)(items)
+
+
+def target_place(sample: Any, place: Any) -> Any:
+    """Where a sample, or a collated batch, holds the target that mixes and label smoothing change; None for nowhere."""
+    if isinstance(sample, Mapping):
+        return next((key for key in TARGET_KEYS if key in sample), None)
+    return 1 if place == 0 and len(sample) > 1 else None
 
 
 def _to_tensor(index: int, image: Any) -> Tensor:
@@ -99,22 +217,45 @@ def _to_tensor(index: int, image: Any) -> Tensor:
     return image
 
 
-def augment(packed: Packed, pipeline: Pipeline, epoch: int, device: torch.device) -> Any:
-    """Runs the engine on a batch: (images, targets), or the images of a dataset that has no targets."""
-    images = packed.images()
-    images = images.to(device) if isinstance(images, Tensor) else to_device(list(images), device)
-    if packed.targets is None:
-        return pipeline(images, sample_ids=packed.ids, epoch=epoch)
-    targets = packed.targets.to(device) if isinstance(packed.targets, Tensor) else packed.targets
-    return pipeline(images, targets, sample_ids=packed.ids, epoch=epoch)
+@dataclass(frozen=True)
+class SampleWork:
+    """What is done for every fetched batch of an epoch."""
 
+    pipeline: Pipeline
+    epoch: int
+    device: torch.device
+    pin_memory: bool
+    collate: Callable[[Any], Any]
+    stats: LoaderStats
 
-def augmented(
-    batches: Iterator[Packed], pipeline: Pipeline, epoch: int, device: torch.device, pin_memory: bool
-) -> Iterator[Any]:
-    """Each batch, augmented, and in page-locked memory where that is wanted."""
-    for packed in batches:
-        batch = augment(packed, pipeline, epoch, device)
-        if pin_memory:
-            batch = tuple(pinned(part) for part in batch) if isinstance(batch, tuple) else pinned(batch)
-        yield batch
+    def finished(self, packed: Packed) -> Any:
+        """The batch as torch's loader would give it, with the images of the pipeline."""
+        self.stats.add("fetch", packed.seconds)
+        for message in packed.errors:
+            self.stats.report_error(message)
+        with self.stats.timed("augment"):
+            batch = self._augmented(packed)
+        return pinned(batch) if self.pin_memory else batch
+
+    def _augmented(self, packed: Packed) -> Any:
+        images = packed.images()
+        images = images.to(self.device) if isinstance(images, Tensor) else to_device(list(images), self.device)
+        own = self.collate is not default_collate
+        rest, place = packed.rest, packed.place
+        at = None if rest is None else target_place(rest[0] if own else rest, place)
+        targets = finished = None
+        if at is None:
+            done = self.pipeline(images, sample_ids=packed.ids, epoch=self.epoch)
+        else:
+            targets = default_collate([sample[at] for sample in rest]) if own else rest[at]
+            targets = targets.to(self.device) if isinstance(targets, Tensor) else targets
+            done, finished = self.pipeline(images, targets, sample_ids=packed.ids, epoch=self.epoch)
+        if not own:
+            batch = with_image(rest, place, done)
+            return batch if at is None else with_item(batch, at, finished)
+        samples = list(done)
+        if rest is not None:
+            samples = [with_image(s, place, image) for s, image in zip(rest, samples, strict=True)]
+        if finished is not None and finished is not targets:
+            samples = [with_item(s, at, target) for s, target in zip(samples, finished, strict=True)]
+        return self.collate(samples)

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from augengine.backends.kernel_cache import cache_folder
 from augengine.data.decode import load_pillow
@@ -51,14 +50,12 @@ class ShardPhotos:
         record = self.records[index]
         return self.files.get(self._locate(index)[0]).read(int(record["offset"]), int(record["size"]))
 
-    def targets(self, ids: Sequence[int]) -> Any:
-        """The targets of these samples, int64 (B,), or what their `target_transform` collates to; None without one."""
+    def target(self, index: int) -> Any:
+        """The photo's target, an int or what `target_transform` makes of it; None for shards without targets."""
         if not self.has_targets:
             return None
-        targets = self.records["target"][np.asarray(ids, np.int64)]
-        if self.target_transform is None:
-            return torch.from_numpy(targets.astype(np.int64))
-        return default_collate([self.target_transform(target) for target in targets.tolist()])
+        target = int(self.records["target"][index])
+        return target if self.target_transform is None else self.target_transform(target)
 
     def fingerprint(self) -> str:
         """A hex digest of all samples: where they lie in their shards, their names and targets, not the addresses."""

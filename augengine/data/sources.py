@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from torch.utils.data import Dataset, Subset, default_collate
+from torch.utils.data import Dataset, Subset
 
 from augengine.data.folder import ImageFolder
 from augengine.data.shards import Shards
@@ -29,11 +29,8 @@ class PhotoSource(Protocol):
         """The encoded photo; raises OSError where it can't be read."""
         ...
 
-    def targets(self, ids: Sequence[int]) -> Any:
-        """The targets of these samples as torch's loader collates them: class indices are int64 (B,).
-
-        None for a source without targets.
-        """
+    def target(self, index: int) -> Any:
+        """The photo's target, as its dataset gives it; None for a dataset without targets."""
         ...
 
     def fingerprint(self) -> str:
@@ -59,10 +56,10 @@ class PhotoFiles:
         """See `PhotoSource.read`."""
         return Path(self.samples[index][0]).read_bytes()
 
-    def targets(self, ids: Sequence[int]) -> Any:
-        """See `PhotoSource.targets`."""
-        targets = [self.samples[i][1] for i in ids]
-        return default_collate([self.target_transform(t) for t in targets] if self.target_transform else targets)
+    def target(self, index: int) -> Any:
+        """See `PhotoSource.target`."""
+        target = self.samples[index][1]
+        return target if self.target_transform is None else self.target_transform(target)
 
     def fingerprint(self) -> str:
         """See `PhotoSource.fingerprint`: a folder that has been moved as a whole keeps it."""
@@ -96,9 +93,9 @@ class PhotoSubset:
         """See `PhotoSource.read`."""
         return self.whole.read(self.indices[index])
 
-    def targets(self, ids: Sequence[int]) -> Any:
-        """See `PhotoSource.targets`."""
-        return self.whole.targets([self.indices[i] for i in ids])
+    def target(self, index: int) -> Any:
+        """See `PhotoSource.target`."""
+        return self.whole.target(self.indices[index])
 
     def fingerprint(self) -> str:
         """See `PhotoSource.fingerprint`."""

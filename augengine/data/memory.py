@@ -1,0 +1,170 @@
+"""Batches from sets that lie in memory: no worker, and on the CPU no copy of a pixel before the engine reads it."""
+
+import hashlib
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from augengine.backends.images import Images
+from augengine.data.batches import EMPTY_BATCH, pinned
+from augengine.data.stats import LoaderStats
+from augengine.pipeline import Pipeline
+
+FINGERPRINT_ROWS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """A set's targets: `tensor` where a sample's target is a row of one; else `sample` makes each from `raw`'s."""
+
+    tensor: Tensor | None
+    raw: Any = None
+    sample: Callable[[Any], Any] | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> Any:
+        """The targets of these rows as torch's loader collates them."""
+        if self.tensor is not None:
+            return self.tensor[_moved(rows, self.tensor.device)]
+        values = [self.raw[row] for row in rows.tolist()]
+        return default_collate(values if self.sample is None else [self.sample(value) for value in values])
+
+
+@dataclass(frozen=True, eq=False)
+class MemorySet:
+    """The images of `dataset`, uint8 (N, C, H, W) of any strides, and its targets: views of its own memory.
+
+    It has what the dataset held when `memory_source` made it: one made for each epoch, in a millisecond or less, has
+    what was assigned to the dataset meanwhile. `levels` are the indices of Subsets, the outermost first; `owner` is the
+    dataset below them, and `held` the array or tensor in which it holds its pixels.
+    """
+
+    pixels: Tensor
+    labels: Labels | None
+    owner: Dataset[Any]
+    held: object
+    levels: tuple[NDArray[np.int64], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.levels[0]) if self.levels else len(self.pixels)
+
+    def on(self, device: torch.device) -> "MemorySet":
+        """The set on `device`; what lies elsewhere is moved there once for all loaders of its dataset.
+
+        It is moved again when the dataset holds another array or tensor, or a tensor that torch has written to; what
+        is written to an array by NumPy shows on the CPU alone.
+        """
+        labels = self.labels
+        if labels is not None and labels.tensor is not None:
+            labels = replace(labels, tensor=labels.tensor.to(device))
+        pixels = self.pixels if self.pixels.device == device else _moved_once(self, device)
+        return replace(self, pixels=pixels, labels=labels)
+
+    def batch(self, ids: NDArray[np.int64]) -> tuple[Images | Tensor, Any]:
+        """The images (B, C, H, W) and targets of these samples; targets are None where the set has none.
+
+        On the CPU the images are a table of where they lie. Negative indices count from the end, as in torch; raises
+        IndexError for those that the set does not have.
+        """
+        rows = self._rows(ids)
+        return self._images(rows), None if self.labels is None else self.labels.take(rows)
+
+    def fingerprint(self) -> str:
+        """A digest of the shape, which samples they are, the targets where they are rows of a tensor, and up to
+        1,024 images spread evenly."""
+        digest = hashlib.blake2b(repr(tuple(self.pixels.shape)).encode(), digest_size=16)
+        step = -(-len(self.pixels) // FINGERPRINT_ROWS)
+        tensor = None if self.labels is None else self.labels.tensor
+        for part in (self.pixels[::step], *([] if tensor is None else [tensor])):
+            digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        for level in self.levels:
+            digest.update(level.tobytes())
+        return digest.hexdigest()
+
+    def _rows(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        rows = ids
+        for level in self.levels:
+            rows = level[rows]
+        count = len(self.pixels)
+        if int(rows.view(np.uint64).max()) < count:  # negative ones are large here
+            return rows
+        wrapped = np.where(rows < 0, rows + count, rows)
+        if (wrong := np.flatnonzero((wrapped < 0) | (wrapped >= count))).size:
+            raise IndexError(f"DataLoader.dataset: got index {rows[wrong[0]]}; it has {count} images, 0 to {count - 1}")
+        return wrapped
+
+    def _images(self, rows: NDArray[np.int64]) -> Images | Tensor:
+        pixels = self.pixels
+        if pixels.device.type != "cpu":
+            return pixels.index_select(0, _moved(rows, pixels.device))
+        _, channels, h, w = pixels.shape
+        step, *inner = pixels.stride()
+        table = np.empty((len(rows), 6), np.int64)
+        np.multiply(rows, step, out=table[:, 0])
+        table[:, 0] += pixels.data_ptr()
+        table[:, 1:] = (h, w, *inner)
+        sizes = np.empty((len(rows), 2), np.int32)
+        sizes[:] = (h, w)
+        return Images(table, sizes, channels, pixels.device, pixels)
+
+
+def memory_batches(
+    index_batches: Iterable[Sequence[int]],
+    source: MemorySet,
+    pipeline: Pipeline,
+    epoch: int,
+    device: torch.device,
+    pin_memory: bool,
+    stats: LoaderStats,
+) -> Iterator[list[Any]]:
+    """The finished batches in order, made as they are asked for: [images, targets], or [images] without targets.
+
+    They are those of torch's own collate function. A sample draws by its index in the outermost dataset, as photos do.
+    """
+    there = source.on(device)
+    for batch in index_batches:
+        ids = np.fromiter(batch, np.int64, len(batch))
+        if not len(ids):
+            raise ValueError(EMPTY_BATCH)
+        with stats.timed("fetch"):
+            images, targets = there.batch(ids)
+        with stats.timed("augment"):
+            finished = _augmented(images, targets, pipeline, ids, epoch, device)
+        yield pinned(finished) if pin_memory else finished
+
+
+def _augmented(
+    images: Images | Tensor, targets: Any, pipeline: Pipeline, ids: NDArray[np.int64], epoch: int, device: torch.device
+) -> list[Any]:
+    if targets is None:
+        return [pipeline(images, sample_ids=ids, epoch=epoch)]
+    if isinstance(targets, Tensor):
+        targets = targets.to(device)
+    return list(pipeline(images, targets, sample_ids=ids, epoch=epoch))
+
+
+def _moved(rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """The rows on `device`; from pinned memory, so that the host need not wait."""
+    tensor = torch.from_numpy(rows)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+COPIES: "weakref.WeakKeyDictionary[Dataset[Any], dict[torch.device, tuple[object, int, Tensor]]]"
+COPIES = weakref.WeakKeyDictionary()
+
+
+def _moved_once(source: MemorySet, device: torch.device) -> Tensor:
+    """The pixels on `device`, shared as long as the dataset lives and holds the same pixels."""
+    copies = COPIES.setdefault(source.owner, {})
+    held, version = source.held, getattr(source.held, "_version", 0)
+    found = copies.get(device)
+    if found is None or found[0] is not held or found[1] != version:
+        copies.pop(device, None)  # frees its memory before more is taken
+        found = copies[device] = (held, version, source.pixels.to(device))
+    return found[2]
