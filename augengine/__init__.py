@@ -1,7 +1,7 @@
 """augengine: fused, exact, keyed image augmentation. One pass for a whole batch, bit for bit what Pillow gives."""
 
 from augengine import functional
-from augengine.data import DataLoader, wrap_dali
+from augengine.data import DataLoader, Shards, ShardSampler, wrap_dali
 from augengine.pipeline import Pipeline
 from augengine.plan import Plan
 from augengine.policies import AugMix, AutoAugment, Policy, RandAugment, TrivialAugmentWide
@@ -84,6 +84,8 @@ __all__ = [
     "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
+    "ShardSampler",
+    "Shards",
     "Transform",
     "TrivialAugmentWide",
     "UnsupportedTransform",

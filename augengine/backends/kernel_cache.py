@@ -19,11 +19,11 @@ ABANDONED_S = 3600.0  # a half-written file of this age is that of a process whi
 log = logging.getLogger("augengine")
 
 
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/augengine/kernels, else ~/.cache/augengine/kernels; raises OSError for a user without a home."""
+def cache_folder(part: str = "kernels") -> Path:
+    """$XDG_CACHE_HOME/augengine/`part`, else ~/.cache/augengine/`part`; raises OSError for a user without a home."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        return (base if base.is_absolute() else Path.home() / ".cache") / "augengine" / "kernels"
+        return (base if base.is_absolute() else Path.home() / ".cache") / "augengine" / part
     except RuntimeError as error:
         raise OSError(str(error)) from error
 

@@ -4,6 +4,18 @@ from augengine.data.dali_batches import DaliBatches, wrap_dali
 from augengine.data.decode import DECODERS
 from augengine.data.folder import EXTENSIONS, ImageFolder
 from augengine.data.loader import DataLoader
+from augengine.data.shard_sampler import ShardSampler
+from augengine.data.shards import Shards
 from augengine.data.stats import LoaderStats
 
-__all__ = ["DECODERS", "EXTENSIONS", "DaliBatches", "DataLoader", "ImageFolder", "LoaderStats", "wrap_dali"]
+__all__ = [
+    "DECODERS",
+    "EXTENSIONS",
+    "DaliBatches",
+    "DataLoader",
+    "ImageFolder",
+    "LoaderStats",
+    "ShardSampler",
+    "Shards",
+    "wrap_dali",
+]

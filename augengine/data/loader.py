@@ -3,8 +3,9 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache, partial
 from numbers import Integral
 from typing import Any, TypeVar
 
@@ -13,12 +14,16 @@ import torch.utils.data
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from augengine.data.batches import images_in
+from augengine.data.cached import CachedSource, DecodedCache, RamStore, make_cache
 from augengine.data.decode import make_decoder
+from augengine.data.disk_store import DiskStore
+from augengine.data.encoded import MAX_PIXELS, MAX_SCANS, Decoder
 from augengine.data.keeper import PlaceKeeper
 from augengine.data.memory import MemorySet, memory_batches
 from augengine.data.on_error import check_on_error
 from augengine.data.order import Counted, Order, Ordered
 from augengine.data.photos import PhotoWork, photo_batches
+from augengine.data.reading import Reader
 from augengine.data.route import Route, default_seed, route_of_pipeline, route_of_transform
 from augengine.data.samples import IndexedDataset, KeyedOrder, Pack, PackWithTail, SampleWork, WorkerStart
 from augengine.data.sources import PhotoSource
@@ -79,12 +84,16 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         decoder: str = "auto",
         hardware_share: float | None = None,
         cache: str | None = None,
+        cache_limit: int | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_decoded: bool = False,
         on_error: str = "raise",
+        exif_orientation: bool = False,
+        max_pixels: int | None = MAX_PIXELS,
+        max_scans: int | None = MAX_SCANS,
         **torch_options: Any,
     ) -> None:
         super().__init__(dataset, batch_size, shuffle, *torch_args, **torch_options)
-        if cache is not None:
-            raise ValueError(f"DataLoader.cache: got {cache!r}; expected None, there is no cache in this version")
         indexed = not isinstance(dataset, IterableDataset)
         self._order = Order(self.sampler, self.batch_sampler, self.generator) if indexed else None
         self._keeper = PlaceKeeper(self._order)
@@ -101,12 +110,20 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         self._find_route()
         if self._route is None:
             named = None if decoder == "auto" else decoder
-            unused = {"device": device, "decoder": named, "hardware_share": hardware_share}
+            unused = {"device": device, "decoder": named, "hardware_share": hardware_share, "cache": cache}
             _check_unused(**unused, on_error=None if on_error == "raise" else on_error)
         self._on_error = check_on_error(on_error)
         self._device = _find_device(device)
         self._threads = self.num_workers or _usable_cores()
-        self._decoder = make_decoder(decoder, self._device, self._threads, hardware_share) if self._photos() else None
+        self._make_decoder: Callable[[], Decoder] = partial(
+            make_decoder, decoder, self._device, self._threads, hardware_share,
+            exif_orientation=exif_orientation, max_pixels=max_pixels, max_scans=max_scans,
+        )  # fmt: skip
+        self._decoder = self._make_decoder() if self._photos() else None
+        if not self._photos():
+            _check_photo_options(type(dataset).__name__, cache=cache, exif_orientation=exif_orientation or None)
+        fingerprint = self._fingerprint() if cache == "disk" else None
+        self._cache = make_cache(cache, cache_limit, cache_dir, cache_decoded, fingerprint or "")
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next iteration draw as epoch `epoch`, and tells the sampler where that has a `set_epoch`.
@@ -162,6 +179,8 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         route = None if isinstance(found, str) else found
         if not (self.persistent_workers and route and route.does_as(self._route)):
             self._fetcher = None
+        if route and self._route and route.source == self._route.source:
+            route = replace(route, source=self._route.source)  # which may have its fingerprint
         self._route = route
 
     def _photos(self) -> bool:
@@ -174,8 +193,13 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         return self.persistent_workers and self._keeper.iterations >= iterations
 
     def _dataset_facts(self) -> dict[str, Any]:
-        kind = type(self.dataset).__name__
-        return {"type": kind, "length": len(self.dataset) if hasattr(self.dataset, "__len__") else None}
+        length = len(self.dataset) if hasattr(self.dataset, "__len__") else None
+        return {"type": type(self.dataset).__name__, "length": length, "fingerprint": self._fingerprint()}
+
+    def _fingerprint(self) -> str | None:
+        """Of the samples, where their source is known."""
+        source = self._route.source if self._route else None
+        return None if source is None else source.fingerprint()
 
     @property
     def _index_sampler(self) -> Any:
@@ -206,7 +230,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
                 batches = self._memory_batches(route.source, route.pipeline, epoch)
             else:
                 batches = self._photo_batches(route.source, route.pipeline, epoch)
-        return Batches(batches, ordered, self.stats, len(self))
+        return Batches(batches, ordered, self.stats, len(self), self._cache)
 
     def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         self.stats.threads = 1
@@ -218,11 +242,13 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         indices = iter(self._index_sampler)
         stream = _decoding_stream(self._device) if self._device.type == "cuda" else None
         if self._decoder is None:  # the dataset became one of photos
-            self._decoder = make_decoder("auto", self._device, self._threads)
-        work = PhotoWork(
-            photos, pipeline, epoch, self._decoder, self._device, self.pin_memory, stream, self._on_error,
-            self.collate_fn, self.stats,
-        )  # fmt: skip
+            self._decoder = self._make_decoder()
+        decoded = self._cache if isinstance(self._cache, DecodedCache) else None
+        if isinstance(self._cache, (RamStore, DiskStore)):
+            photos = CachedSource(photos, self._cache)
+        reader = Reader(photos, self._decoder, decoded, self.stats)
+        options = (self._device, self.pin_memory, stream, self._on_error, self.collate_fn, self.stats)
+        work = PhotoWork(reader, pipeline, epoch, *options)
         prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
         return photo_batches(indices, work, self._threads, prefetch, self.timeout)
 
@@ -259,12 +285,16 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 class Batches(Iterator[Any]):
     """An iteration that counts what it gives and how long it was waited for."""
 
-    def __init__(self, batches: Iterator[Any], ordered: Ordered | Counted, stats: LoaderStats, length: int) -> None:
+    def __init__(
+        self, batches: Iterator[Any], ordered: Ordered | Counted, stats: LoaderStats, length: int, cache: Any
+    ) -> None:
         self._batches = batches
         self._ordered = ordered
         self._stats = stats
         self._length = length
         self._began: float | None = None
+        self._cache = cache
+        self._counted = (cache.hits, cache.misses) if cache else (0, 0)
 
     def __len__(self) -> int:
         return self._length
@@ -284,6 +314,11 @@ class Batches(Iterator[Any]):
         stats.batches += 1
         stats.wait_seconds += got - asked
         stats.seconds = got - self._began
+        if self._cache:
+            stats.cache_hits, stats.cache_misses = (
+                self._cache.hits - self._counted[0],
+                self._cache.misses - self._counted[1],
+            )
         self._ordered.delivered()
         return batch
 
@@ -308,6 +343,15 @@ def _check_unused(**options: object) -> None:
     for name, value in options.items():
         if value is not None:
             raise ValueError(f"DataLoader.{name}: got {value!r} and no pipeline; expected pipeline=... with it")
+
+
+def _check_photo_options(dataset: str, **options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(
+                f"DataLoader.{name}: got {value!r}; it is about photos that the loader itself reads from files or "
+                f"shards, and {dataset} gives its samples in another way"
+            )
 
 
 def _find_device(device: torch.device | str | None) -> torch.device:

@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.data import Dataset, Subset
 
 from augengine.data.folder import ImageFolder
+from augengine.data.shards import Shards
 from augengine.data.sources import fetches_as
 from augengine.translate import UnsupportedTransform, split_transforms
 
@@ -54,7 +55,7 @@ def is_left_with(dataset: Any) -> Any:
 
 
 def _is_known(dataset: object) -> bool:
-    if fetches_as(ImageFolder, dataset):
+    if fetches_as(ImageFolder, dataset) or fetches_as(Shards, dataset):
         return True
     theirs = sys.modules.get("torchvision.datasets")
     fetch = getattr(type(dataset), "__getitem__", None)

@@ -8,16 +8,15 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from augengine.data.batches import EMPTY_BATCH, pinned, tensors_of
-from augengine.data.decode import Decoder, Encoded, RegionDecoder
+from augengine.data.encoded import Decoder, RegionDecoder
 from augengine.data.held import Held
 from augengine.data.on_error import given_up, next_good, replacements
+from augengine.data.reading import Reader
 from augengine.data.sources import PhotoSource
 from augengine.data.stats import LoaderStats
 from augengine.pipeline import Pipeline
@@ -27,7 +26,6 @@ HELD = Held()
 CHUNK = 16  # files a task at most: long beside a task's own cost, short beside a batch
 MANY = 200  # files in a call of a decoder that works beside the threads: what fills a GPU's
 FEEDERS = 2  # threads that bring them
-UNREADABLE = (OSError, ValueError)  # what is wrong with a file, and not with the machine or this code
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +77,9 @@ class PhotoWork:
     `collate` makes the batch of (image, target) samples where it is not torch's own.
     """
 
-    source: PhotoSource
+    reader: Reader
     pipeline: Pipeline
     epoch: int
-    decoder: Decoder
     device: torch.device
     pin_memory: bool
     stream: Any
@@ -92,6 +89,16 @@ class PhotoWork:
     waiting: deque[Task] = field(default_factory=deque)
     # Two, one of which reads files while those of the other are decoded.
     feeders: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(FEEDERS))
+
+    @property
+    def source(self) -> PhotoSource:
+        """Whose photos they are."""
+        return self.reader.source
+
+    @property
+    def decoder(self) -> Decoder:
+        """What decodes them."""
+        return self.reader.decoder
 
     def submit(self, executor: ThreadPoolExecutor, ids: list[int], chunk: int) -> Future[Finished]:
         """Queues a batch."""
@@ -149,26 +156,19 @@ class PhotoWork:
 
     def _decoded(self, ids: Sequence[int], decoder: RegionDecoder) -> list[Photo | Exception]:
         """The photos of these samples, and in the place of each that can't be read what is wrong with it."""
-        with self.stats.timed("read"):
-            rows: list[Any] = [self._opened(i) for i in ids]
-        good = [at for at, row in enumerate(rows) if isinstance(row, Encoded)]
+        rows: list[Any] = [self.reader.open(i) for i in ids]
+        good = [at for at, row in enumerate(rows) if not isinstance(row, Exception)]
         if good:
-            sizes = [rows[at].size for at in good]
+            known, sizes = [ids[at] for at in good], [rows[at].size for at in good]
             # Drawn here for the regions and once more for the whole batch: the same calls, in microseconds, without a
             # barrier between reading and decoding.
-            program = self.pipeline.sample([ids[at] for at in good], self.epoch, size=sizes)
-            with self.stats.timed("decode"), self._on_stream():
-                images = decode_each(decoder, [rows[at] for at in good], program.regions())
+            regions = self.pipeline.sample(known, self.epoch, size=sizes).regions()
+            with self._on_stream():
+                images = self.reader.regions(known, [rows[at] for at in good], regions, decoder)
                 sound = iter(to_device([image for image in images if isinstance(image, Tensor)], self.device))
                 for at, image, size in zip(good, images, sizes, strict=True):
                     rows[at] = Photo(ids[at], next(sound), size) if isinstance(image, Tensor) else image
         return rows
-
-    def _opened(self, index: int) -> Encoded | Exception:
-        try:
-            return self.decoder.open(self.source.name(index), self.source.read(index))
-        except UNREADABLE as error:
-            return error
 
     def _accepted(self, index: int, row: Photo | Exception) -> Photo | None:
         """The photo, or one that takes its place, or None where another of its batch will."""
@@ -209,32 +209,25 @@ class PhotoWork:
         program = self.pipeline.sample(ids, self.epoch, size=[photo.size for photo in photos]).within_regions()
         with self._on_stream():
             raw = [self.source.target(i) for i in ids]
-            targets = default_collate(raw)
-            if isinstance(targets, Tensor):
-                targets = targets.to(self.device)
             decoded = [photo.image for photo in photos]
-            images, finished = self.pipeline.run(decoded, program, targets)
+            if raw[0] is None:
+                batch = self.pipeline.run(decoded, program)
+                samples: Any = batch
+            else:
+                targets = default_collate(raw)
+                if isinstance(targets, Tensor):
+                    targets = targets.to(self.device)
+                images, finished = self.pipeline.run(decoded, program, targets)
+                batch = [images, finished]
+                samples = zip(images, raw if finished is targets else finished, strict=True)
             HELD.keep(decoded, self.device)
-            batch = [images, finished]
             if self.collate is not default_collate:
-                batch = self.collate(list(zip(images, raw if finished is targets else finished, strict=True)))
+                batch = self.collate(list(samples))
             ready = None if self.stream is None else self.stream.record_event()
         return (pinned(batch) if self.pin_memory else batch), ready
 
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
-
-
-def decode_each(
-    decoder: RegionDecoder, files: Sequence[Encoded], regions: NDArray[np.int32]
-) -> list[Tensor | ValueError]:
-    """The regions, and in the place of each that can't be decoded what is wrong with its file."""
-    try:
-        return list(decoder.decode(files, regions))
-    except ValueError as error:
-        if len(files) == 1:
-            return [error]
-    return [decode_each(decoder, [file], regions[at : at + 1])[0] for at, file in enumerate(files)]
 
 
 def photo_batches(

@@ -1,14 +1,19 @@
 """Where encoded photos come from: a dataset's photos by its own indices, without a call of its `__getitem__`."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from torch.utils.data import Dataset, Subset
 
 from augengine.data.folder import ImageFolder
+from augengine.data.shards import Shards
 
 
 class PhotoSource(Protocol):
@@ -25,7 +30,11 @@ class PhotoSource(Protocol):
         ...
 
     def target(self, index: int) -> Any:
-        """The photo's target, as its dataset gives it."""
+        """The photo's target, as its dataset gives it; None for a dataset without targets."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hex digest of which photos these are, in order, with their targets; it doesn't read them."""
         ...
 
 
@@ -52,6 +61,19 @@ class PhotoFiles:
         target = self.samples[index][1]
         return target if self.target_transform is None else self.target_transform(target)
 
+    def fingerprint(self) -> str:
+        """See `PhotoSource.fingerprint`: a folder that has been moved as a whole keeps it."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        paths = [path for path, _ in self.samples]
+        shared = os.path.commonprefix(paths).rfind(os.sep) + 1  # noqa: RUF071
+        digest = blake2b(digest_size=16)
+        digest.update("\0".join([path[shared:] for path in paths]).encode(errors="surrogateescape"))
+        digest.update("\0".join([str(target) for _, target in self.samples]).encode())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class PhotoSubset:
@@ -75,18 +97,30 @@ class PhotoSubset:
         """See `PhotoSource.target`."""
         return self.whole.target(self.indices[index])
 
+    def fingerprint(self) -> str:
+        """See `PhotoSource.fingerprint`."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = blake2b(self.whole.fingerprint().encode(), digest_size=16)
+        digest.update(np.asarray(self.indices, np.int64).data)
+        return digest.hexdigest()
+
 
 def photo_source(dataset: Dataset[Any]) -> PhotoSource | None:
-    """The photos behind an image folder, or a Subset of one; None where what it gives is not simply its files' images.
+    """The photos behind an image folder, shards, or a Subset of them; None where it gives other than its files' images.
 
-    Known are our and torchvision's ImageFolder and DatasetFolder with torchvision's default loader, and subclasses that
-    fetch samples as they do.
+    Known are `Shards`, our and torchvision's ImageFolder and DatasetFolder with torchvision's default loader, and
+    subclasses that fetch samples as they do.
     """
     if isinstance(dataset, Subset):
         whole = photo_source(dataset.dataset) if fetches_as(Subset, dataset) else None
         return whole and PhotoSubset(whole, dataset.indices)
-    if not (fetches_as(ImageFolder, dataset) or _is_torchvisions(dataset)):
+    if not (fetches_as(Shards, dataset) or fetches_as(ImageFolder, dataset) or _is_torchvisions(dataset)):
         return None
+    if isinstance(dataset, Shards):
+        return replace(dataset.photos, target_transform=dataset.target_transform)
     return PhotoFiles(dataset.samples, getattr(dataset, "target_transform", None))  # type: ignore[attr-defined]
 
 
