@@ -3,6 +3,7 @@
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.datasets.vision import StandardTransform
@@ -277,3 +278,59 @@ def test_standard_transform_is_split():
     assert split_transforms(None) == (None, None)
     with pytest.raises(ae.UnsupportedTransform, match="takes image and target together"):
         split_transforms(v2.Compose([first]))
+
+
+class Preset:
+    """As torchvision's training scripts wrap their transforms."""
+
+    def __init__(self, chain):
+        self.transforms = chain
+
+    def __call__(self, img):
+        """Of one image."""
+        return self.transforms(img)
+
+
+class Stage(nn.Module):
+    def __init__(self, chain):
+        super().__init__()
+        self.chain = nn.Sequential(*chain)
+
+    def forward(self, x):
+        return self.chain(x)
+
+
+class Twice(Preset):
+    def __call__(self, img):
+        return self.transforms(self.transforms(img))
+
+
+class Named(Preset):
+    def __call__(self, img, name=None):
+        return self.transforms(img)
+
+
+class Other(Preset):
+    def __call__(self, img):
+        return self.transforms.forward(img)
+
+
+def test_a_class_that_hands_the_image_on_is_its_chain():
+    chain = [v2.RandomResizedCrop(8), v2.RandomHorizontalFlip(0.3)]
+    expected = ae.Pipeline(ae.RandomResizedCrop(8), ae.RandomHorizontalFlip(0.3), dtype=torch.uint8)
+    for made in (
+        Preset(v2.Compose(chain)),
+        Preset(Preset(v1.Compose(chain))),
+        Stage(chain),
+        v1.Compose([Stage(chain)]),
+    ):
+        assert ae.from_torchvision(made) == expected
+
+
+def test_a_class_that_does_more_is_refused():
+    chain = v2.Compose([v2.RandomHorizontalFlip()])
+    hooked = Stage([v2.RandomHorizontalFlip()])
+    hooked.register_forward_hook(lambda *_: None)
+    for made in (Twice(chain), Named(chain), Other(chain), hooked):
+        with pytest.raises(ae.UnsupportedTransform):
+            ae.from_torchvision(made)

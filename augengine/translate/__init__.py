@@ -20,6 +20,8 @@ byte, where bytes are made of them again).
 | timm | RandomResizedCropAndInterpolation, MaybeToTensor, MaybePILToTensor, RandomErasing; |
 | | AutoAugment `original`, `originalr`, `v0`, `v0r`; RandAugment `rand-...` with m, n, p, mstd, inc |
 
+A class of one's own that does nothing but hand the image on, as `return self.transforms(image)`, is its inner chain.
+
 Refused, among others: floats of 0 to 255 (ToDtype without scale) and float64; conversions and Normalize inside the
 random containers; a second Normalize or mix; Grayscale and RGB, which change the number of channels; on tensors
 resizing by nearest (nearest-exact is Pillow's) or without antialiasing; timm's AugMix, `3a`, `rand-...-t...`, infinite

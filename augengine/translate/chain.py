@@ -1,5 +1,6 @@
 """A chain of transforms, walked from its beginning: each becomes transforms of a pipeline, or a conversion."""
 
+import inspect
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -123,11 +124,34 @@ def _flattened(t: Any, position: tuple[int, ...]) -> Iterator[tuple[tuple[int, .
         inner = t
     elif _key(t) == "torchvision.Compose":
         inner = t.transforms
+    elif (whole := _handed_on_to(t)) is not None:
+        inner = [whole]
     else:
         yield position, t
         return
     for i, child in enumerate(inner):
         yield from _flattened(child, (*position, i))
+
+
+def _template(self: Any, image: Any) -> Any:
+    return self.inner(image)
+
+
+def _handed_on_to(t: Any) -> Any:
+    """What an object of the user's own class hands an image on to, as torchvision's training presets do; or None.
+
+    It is known by the compiled code of its `__call__` or `forward`: that of `return self.something(image)`.
+    """
+    kind = type(t)
+    call = kind.forward if isinstance(t, torch.nn.Module) else getattr(kind, "__call__", None)  # noqa: B004
+    code, template = getattr(call, "__code__", None), _template.__code__
+    if code is None or code.co_code != template.co_code or (code.co_flags ^ template.co_flags) & ~inspect.CO_NESTED:
+        return None
+    hooked = isinstance(t, torch.nn.Module) and (t._forward_hooks or t._forward_pre_hooks)
+    if code.co_argcount != 2 or len(code.co_names) != 1 or hooked or kind.__module__.startswith(MODULES):
+        return None
+    found = vars(t).get("_modules", {}) | vars(t)
+    return found.get(code.co_names[0])
 
 
 def _key(t: Any) -> str:
