@@ -1,6 +1,9 @@
 """The README's Python and the example scripts run as they stand."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from PIL import Image
@@ -40,3 +43,30 @@ def test_both_transforms_of_the_demo_give_batches_alike():
         theirs = demo.torchvision_transform(tensors)(Image.new("RGB", (40, 30)))
         assert (theirs.shape, theirs.dtype) == (ours.shape, ours.dtype)
         assert demo.torch.equal(theirs, ours)
+
+
+def trained(folder, photos, *more):
+    """The script's lines, of a process of its own, as its user starts it."""
+    command = [sys.executable, "reference_train.py", "--data-path", photos, "--device", "cpu", "--crop-size", "32"]
+    command += ["--workers", "2", "--batch-size", "4", "--output-dir", ".", *map(str, more)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines(), done.stderr
+
+
+def test_the_diff_turns_the_reference_script_into_one_that_goes_on_where_it_was(tmp_path):
+    photos = tmp_path / "photos"
+    for part in ("train", "val"):
+        demo.write_photos(photos / part)
+    for name in ("reference_train.py", "reference_train.diff"):
+        shutil.copy(ROOT / "examples" / name, tmp_path)
+    before = (tmp_path / "reference_train.py").read_text()
+    subprocess.run(["git", "apply", "reference_train.diff"], cwd=tmp_path, check=True)
+    after = (tmp_path / "reference_train.py").read_text()
+    added = [line for line in after.splitlines() if line and line not in before.splitlines()]
+    assert len(added) == 5
+    unbroken, said = trained(tmp_path, photos, "--epochs", 2)
+    assert "stays" not in said  # the whole of both transforms went into the engine
+    first, _ = trained(tmp_path, photos, "--epochs", 1)
+    second, _ = trained(tmp_path, photos, "--epochs", 2, "--resume", "checkpoint.pth")
+    assert [*first, *second] == unbroken
