@@ -96,6 +96,16 @@ def _add_doctor(command: argparse.ArgumentParser) -> None:
         help="instead: compile the CUDA kernels for these architectures (sm_80,sm_90), and tell registers, spills and "
         "shared memory; needs no GPU",
     )
+    command.add_argument(
+        "--loader",
+        metavar="WHAT",
+        help="instead: run a loader for some seconds and say what limits it; a folder of photos, shards, or "
+        "package.module:factory of your own loader",
+    )
+    command.add_argument("--seconds", type=float, default=10.0, help="how long (default: %(default)s)")
+    command.add_argument("--step-ms", type=float, default=0.0, help="what a training step takes (default: %(default)s)")
+    command.add_argument("--batch-size", type=int, default=256, help="of photos (default: %(default)s)")
+    command.add_argument("--workers", type=int, default=0, help="num_workers, for photos (default: one for each core)")
     command.set_defaults(run=_doctor)
 
 
@@ -104,9 +114,27 @@ def _doctor(options: argparse.Namespace) -> int:
 
     if options.compile is not None:
         return _compile(options.compile.split(","), options.json)
+    if options.loader is not None:
+        return _check_up(options)
     findings = examine()
     print(report_json(findings)) if options.json else print_report(findings)
     return 0 if healthy(findings) else 1
+
+
+def _check_up(options: argparse.Namespace) -> int:
+    from augengine.data.checkup import check_up, loader_of
+    from augengine.doctor import recipe_pipelines
+
+    pipeline = recipe_pipelines()["imagenet"]
+    loader = loader_of(options.loader, pipeline, batch_size=options.batch_size, num_workers=options.workers)
+
+    def show(stats: Any) -> None:
+        print(f"\r{stats.images_per_second:10,.0f} images/s", end="", file=sys.stderr, flush=True)
+
+    quiet = options.json or not sys.stderr.isatty()
+    stats = check_up(loader, options.seconds, options.step_ms / 1000, (lambda _: None) if quiet else show)
+    print(json.dumps(stats.to_dict()) if options.json else f"\r{stats}" if not quiet else stats)
+    return 0
 
 
 def _compile(archs: list[str], as_json: bool) -> int:

@@ -217,8 +217,9 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         self._find_route()
         route, epoch = self._route, ordered.place.epoch
         if route is None:
+            self.stats = LoaderStats(threads=max(1, self.num_workers))
             iterator = super().__iter__()
-            iterator.ordered = ordered  # type: ignore[attr-defined]
+            iterator.ordered, iterator.stats = ordered, self.stats  # type: ignore[attr-defined]
             return iterator
         self.stats = LoaderStats(threads=self._threads)
         if route.source is None:
@@ -292,7 +293,6 @@ class Batches(Iterator[Any]):
         self._ordered = ordered
         self._stats = stats
         self._length = length
-        self._began: float | None = None
         self._cache = cache
         self._counted = (cache.hits, cache.misses) if cache else (0, 0)
 
@@ -301,19 +301,13 @@ class Batches(Iterator[Any]):
 
     def __next__(self) -> Any:
         asked = time.perf_counter()
-        if self._began is None:
-            self._began = asked
         try:
             batch = next(self._batches)
         except StopIteration:
             self._ordered.end()
             raise
-        got = time.perf_counter()
         stats = self._stats
-        stats.images += images_in(batch)
-        stats.batches += 1
-        stats.wait_seconds += got - asked
-        stats.seconds = got - self._began
+        stats.count(images_in(batch), asked)
         if self._cache:
             stats.cache_hits, stats.cache_misses = (
                 self._cache.hits - self._counted[0],

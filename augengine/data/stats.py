@@ -5,7 +5,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 NAMED = 20  # errors that are kept by name
 log = logging.getLogger("augengine")
@@ -27,13 +28,18 @@ ADVICE = {
     ),
     "augment": "augmentation limits the loader: more cores, a pipeline of fewer ops, or device='cuda'",
 }
+UNMEASURED = (
+    "torch's own code loads what it gives; pipeline=..., or a transform of the dataset that the engine can run, lets "
+    "the engine augment, and decode where there are photos"
+)
 
 
 @dataclass
 class LoaderStats:
     """What the latest iteration has given so far, and where its time went.
 
-    `seconds` are since the iteration began and `wait_seconds` those in which the consumer waited for a batch.
+    `seconds` are since the iteration began and `wait_seconds` those in which the consumer waited for a batch,
+    `start_seconds` of these for the first.
     `read_seconds`, `decode_seconds`, `fetch_seconds` (a dataset's own `__getitem__`, in torch's workers) and
     `augment_seconds` are summed over `threads` threads or workers. `ready` sums how many finished batches lay there
     each time that the consumer asked for one. `errors` counts samples that could not be read, `named_errors` has the
@@ -44,6 +50,7 @@ class LoaderStats:
     batches: int = 0
     seconds: float = 0.0
     wait_seconds: float = 0.0
+    start_seconds: float = 0.0
     read_seconds: float = 0.0
     decode_seconds: float = 0.0
     fetch_seconds: float = 0.0
@@ -54,6 +61,7 @@ class LoaderStats:
     named_errors: list[str] = field(default_factory=list)
     cache_hits: int = 0
     cache_misses: int = 0
+    _began: float | None = field(default=None, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
@@ -85,6 +93,10 @@ class LoaderStats:
             return f"{waited}: the consumer limits, and a faster loader would change nothing"
         busy = self.busy_fracs()
         stage = max(busy, key=lambda name: busy[name])
+        if not busy[stage]:
+            return f"{waited}; {UNMEASURED}"
+        if self.start_seconds > self.wait_seconds / 2:
+            return f"{waited}, most of it for the first batch of an epoch: nothing limits but that epochs are short"
         if sum(busy.values()) < IDLE and busy["fetch"] < IDLE / 2:
             return (
                 f"{waited}, and the loader's {self.threads} threads worked {sum(busy.values()):.0%} of it: other work "
@@ -92,11 +104,25 @@ class LoaderStats:
             )
         return f"{waited}; {ADVICE[stage]}"
 
+    def add_epoch(self, other: "LoaderStats") -> None:
+        """Adds the figures of another iteration of the same loader."""
+        self.threads = other.threads
+        self.named_errors = [*self.named_errors, *other.named_errors][:NAMED]
+        for f in fields(self):
+            if f.name not in ("threads", "named_errors") and not f.name.startswith("_"):
+                setattr(self, f.name, getattr(self, f.name) + getattr(other, f.name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures and the sentence, as JSON takes them."""
+        figures = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("_")}
+        derived = {name: getattr(self, name) for name in ("images_per_second", "data_wait_frac", "queue_depth")}
+        return {**figures, **derived, "busy_fracs": self.busy_fracs(), "advice": self.advice()}
+
     def __str__(self) -> str:
         busy = ", ".join(f"{stage} {share:.0%}" for stage, share in self.busy_fracs().items() if share)
         lines = [
             f"{self.images} images in {self.batches} batches, {self.images_per_second:,.0f} images/s",
-            f"time of {self.threads} threads: {busy or 'none measured'}",
+            f"time of {self.threads} thread(s): {busy or 'none measured'}",
             f"consumer waited {self.data_wait_frac:.1%}; {self.queue_depth:.1f} batches ready when it asked",
         ]
         if hits := self.cache_hits + self.cache_misses:
@@ -104,6 +130,17 @@ class LoaderStats:
         if self.errors:
             lines.append(f"errors: {self.errors}, the first: {self.named_errors[0]}")
         return "\n".join([*lines, self.advice()])
+
+    def count(self, images: int, asked: float) -> None:
+        """Counts a batch that the consumer asked for at `asked` (time.perf_counter) and has got."""
+        got = time.perf_counter()
+        if self._began is None:
+            self._began = asked
+            self.start_seconds = got - asked
+        self.images += images
+        self.batches += 1
+        self.wait_seconds += got - asked
+        self.seconds = got - self._began
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
