@@ -46,27 +46,33 @@ class DataLoader(torch.utils.data.DataLoader[T]):
     Gives [images, targets]: images finished by the pipeline, (B, C, H, W) on `device` (default: the CPU); targets as
     torch collates them, class indices int64 (B,), or soft (B, K) where the pipeline mixes. A `collate_fn` gets samples
     of finished images. A sample's id is its index in the dataset, so its pixels depend on (seed, epoch, index) alone,
-    not on workers or, mixes aside, the batch.
+    not on workers or, mixes aside, the batch. Without a `pipeline` it is translated from the dataset's own transform:
+    see `augengine.translate`; what can't be is torch's own code.
 
-    - Image folders (ours and torchvision's, and Subsets of them) are decoded in `num_workers` threads (0: one for
-      each usable core), only the region that the sample's crop reads. `decoder` is "cpu" (nvImageCodec, the pixels
+    - Image folders (ours and torchvision's), `Shards`, and Subsets of them are decoded in `num_workers` threads (0: one
+      for each usable core), only the region that the sample's crop reads. `decoder` is "cpu" (nvImageCodec, the pixels
       of Pillow), "gpu" (the GPU `device` beside those threads, from one queue), "dali" (a DALI graph on `device`),
       "pillow", or "auto": "cpu", or Pillow where nvImageCodec is not installed. On a GPU, "gpu" and "dali" give pixels
-      that are off from Pillow's in few values, and with "gpu" it is chance which samples those are: the others' results
-      repeat bit for bit. `hardware_share`, a fraction in [0, 1], is what the GPU's JPEG hardware gets of what "gpu" or
-      "dali" decodes there (None: the library's own). `prefetch_factor` (2) batches or more are made ahead. Threads
-      need no `worker_init_fn`, which is not called, nor `persistent_workers`.
+      that are off from Pillow's by 1 in about 2e-5 of values, and with "gpu" it is chance which samples those are: the
+      others' results repeat bit for bit. `hardware_share`, a fraction in [0, 1], is what the GPU's JPEG hardware gets
+      of what "gpu" or "dali" decodes there (None: the library's own). `prefetch_factor` (2) batches or more are made
+      ahead. Threads need no `worker_init_fn`, which is not called, nor `persistent_workers`.
+    - `cache` keeps photos after their first read, `cache_limit` bytes of them at most (None: half of what is free):
+      "ram", encoded or, with `cache_decoded`, decoded; "disk", encoded in `cache_dir`. `exif_orientation` turns them
+      upright. More than `max_pixels` pixels or `max_scans` scans are refused by the header; None is no limit.
+    - torchvision's sets that lie in memory, and a `TensorDataset` of uint8 images, are read where they lie.
     - From any other map-style dataset torch's own workers fetch uint8 images, and the engine augments the batch.
       Samples are images, (image, ...) tuples, or mappings with the image under "image", "img" or "pixel_values".
 
-    `seed` replaces the pipeline's. Every iteration draws anew: the first is epoch 0 (or what the sampler's `epoch`
-    says) and each one that begins is an epoch further; `set_epoch(e)` makes the next one epoch e, and so does a
-    sampler's. Without a pipeline all is torch's own code.
+    `seed` replaces the pipeline's; of a translated one it is by default torch.manual_seed's. Every iteration draws
+    anew: the first is epoch 0 (or what the sampler's `epoch` says) and each one that begins is an epoch further;
+    `set_epoch(e)` makes the next one epoch e, and so does a sampler's.
 
     `state_dict()` is the place behind the batch that the consumer has: plain JSON, the same on all ranks.
     `load_state_dict(s)` makes the next iteration go on there, with any number of workers, batch size, or ranks of a
-    DistributedSampler, and raises ValueError that says why a state doesn't fit. `on_error` says what becomes of a
-    sample that can't be read: "raise", or "skip" or "replace", which keep the batch's shape: see `data/on_error.py`.
+    DistributedSampler or `ShardSampler`, and raises ValueError that says why a state doesn't fit. `on_error` says what
+    becomes of a sample that can't be read: "raise", or "skip" or "replace", which keep the batch's shape: see
+    `data/on_error.py`. `stats` (`LoaderStats`) has the figures of the latest iteration.
 
     Raises ValueError for arguments that a pipeline can't serve, ImportError for a decoder that is not installed, and
     while iterating ValueError that names a file which can't be decoded.
