@@ -245,3 +245,23 @@ def test_batch_size_none_is_torchs_own(folder):
     for (image, label), (other, target) in zip(theirs, ours, strict=True):
         assert torch.equal(image, other)
         assert label == target
+
+
+class Clips(torchvision.datasets.VisionDataset):
+    """Gives its transform a clip, as torchvision's sets of videos do."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        clip = torch.full((4, 3, 8, 8), index, dtype=torch.uint8)
+        return (clip if self.transform is None else self.transform(clip)), index
+
+
+Clips.__getitem__.__module__ = "torchvision.datasets.clips"
+
+
+def test_a_set_that_gives_its_transform_something_else_keeps_it(caplog):
+    clips = Clips(".", transform=v2.Compose([v2.CenterCrop(4), v2.ToDtype(torch.float32, True)]))
+    check_alike(*theirs_and_ours(clips, 2), 0)
+    assert "Clips does not give it PIL images" in caplog.text

@@ -73,10 +73,13 @@ def route_of_transform(dataset: Dataset[Any], seed: int) -> Route | str | None:
     if found.pipeline is None:
         return f"the dataset's transform stays as it is: {found.unsupported}"
     bare = without_transform(dataset)
+    source = _source(bare)
+    if source is None and not _gives_pil_images(bare):
+        return f"the dataset's transform stays as it is: {type(dataset).__name__} does not give it PIL images"
     if not found.tail:
         if found.form == "pil":
             return "the dataset's transform stays as it is: it gives PIL images, which are no batch"
-        return Route(found.pipeline, _source(bare), bare)
+        return Route(found.pipeline, source, bare)
     if not found.gives_one_size:
         return (
             f"the dataset's transform stays as it is: {found.unsupported}; what stands before leaves images of "
@@ -85,6 +88,16 @@ def route_of_transform(dataset: Dataset[Any], seed: int) -> Route | str | None:
     left = ", ".join(type(t).__name__ for t in found.tail)
     said = f"the engine runs the dataset's transform up to {left}, which stays in the workers: {found.unsupported}"
     return Route(found.pipeline, None, bare, found.tail, found.form, said)
+
+
+def _gives_pil_images(bare: Any) -> bool:
+    """By its first sample; a set of videos or of pairs of images has transforms of its own kind."""
+    try:
+        sample = bare[0]
+    except Exception:  # torch's own code raises it where it is wanted
+        return False
+    image = sample[0] if isinstance(sample, tuple) and sample else sample
+    return hasattr(image, "convert")
 
 
 def _source(dataset: Dataset[Any]) -> PhotoSource | MemorySet | None:
