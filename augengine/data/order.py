@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
 from augengine.data.randomness import Randomness, own_generators
+from augengine.data.shard_sampler import ShardSampler
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ class Order:
         if place.position == 0 and place.sampler is None:
             return iter(self.sampler if self.batch_sampler is None else self.batch_sampler)
         if self.shared is not None:
+            if isinstance(self.shared, ShardSampler):
+                self.shared.plan_reading()
             return self._batched(share_of_rest(self.shared, place))
         if place.sampler is not None:
             self._load_sampler(place.sampler)
