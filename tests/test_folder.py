@@ -53,6 +53,16 @@ def test_a_link_that_leads_nowhere_is_named_when_it_is_read(tmp_path):
         ImageFolder(tmp_path)[0]
 
 
+def test_a_file_that_is_no_photo_is_named_when_it_is_read(tmp_path):
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "cat" / "cut.png")
+    data = (tmp_path / "cat" / "cut.png").read_bytes()
+    for damaged in (b"", b"This is no photo.", data[:-30]):
+        (tmp_path / "cat" / "cut.png").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"cut\.png: can't be decoded: .*; expected a whole image file"):
+            ImageFolder(tmp_path)[0]
+
+
 def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     folder = tmp_path / "cat" / "private"
     folder.mkdir(parents=True)

@@ -1,13 +1,16 @@
 """The order of shards: random, within few shards at a time, and torch's split over ranks."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
+from loading import crops
 from tars import write_shards
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import DistributedSampler
 
-from augengine.data import Shards, ShardSampler
+from augengine.data import DataLoader, Shards, ShardSampler
 
 SHARDS, SAMPLES = 12, 5
 
@@ -65,9 +68,9 @@ def test_ranks_get_what_torchs_distributed_sampler_gives_of_the_order(ranks, dro
         assert list(ours) == [order[i] for i in theirs]
 
 
-def test_torchs_loader_takes_it(shards):
+def test_torchs_loader_takes_it(shards, monkeypatch):
     sampler = ShardSampler(shards, seed=2)
-    shards.transform = np.array
+    monkeypatch.setattr(shards, "transform", np.array)
     loader = TorchDataLoader(shards, 7, sampler=sampler)
     assert torch.cat([targets for _, targets in loader]).tolist() == list(sampler)
 
@@ -79,3 +82,20 @@ def test_options_are_refused_by_name(options, shards):
     (name,) = options
     with pytest.raises(ValueError, match=rf"ShardSampler.{name}: got .*; expected a whole number in"):
         ShardSampler(shards, **options)
+
+
+def test_a_run_that_goes_on_reads_its_shards_ahead_in_the_epochs_order(shards, monkeypatch):
+    def loader(rank, ranks):
+        return DataLoader(shards, 4, sampler=ShardSampler(shards, num_replicas=ranks, rank=rank), pipeline=crops(5))
+
+    plans = []
+    monkeypatch.setattr(shards.photos.files, "plan", lambda order: plans.append(order.tolist()))
+    first = loader(0, 1)
+    list(first)
+    first.set_epoch(1)
+    list(islice(first, 3))
+    second = loader(1, 2)
+    second.load_state_dict(first.state_dict())
+    next(iter(second))
+    assert plans[1] == plans[2] != plans[0]
+    assert sorted(plans[2]) == list(range(SHARDS))

@@ -1,6 +1,8 @@
 """The same region decode through a DALI graph, on the CPU or the GPU."""
 
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,4 +91,18 @@ class DaliDecoder(RegionDecoder):
             options = {**self._where, "axes": (0, 1), "output_type": types.RGB, "adjust_orientation": False}
             graph.set_outputs(decode(encoded, start=start, shape=shape, **options))
         graph.build()
+        GRAPHS.add(graph)
         return graph
+
+
+GRAPHS: weakref.WeakSet[Any] = weakref.WeakSet()
+INHERITED: list[Any] = []
+
+
+def _keep_in_child() -> None:
+    # Their threads stay with the parent, and DALI crashes where it ends a graph without them.
+    INHERITED.extend(GRAPHS)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_in_child)

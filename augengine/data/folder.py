@@ -46,14 +46,23 @@ class ImageFolder(Dataset[tuple[Any, Any]]):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         path, target = self.samples[index]
-        with load_pillow().open(path) as opened:
-            image: Any = opened.convert("RGB")
+        image = _decode(path)
         if self.transform is not None:
             image = self.transform(image)
         return image, target if self.target_transform is None else self.target_transform(target)
 
     def __repr__(self) -> str:
         return f"ImageFolder({self.root!r}: {len(self)} photos of {len(self.classes)} classes)"
+
+
+def _decode(path: str) -> Any:
+    try:
+        with load_pillow().open(path) as opened:
+            return opened.convert("RGB")
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:  # its message has the path
+            raise
+        raise ValueError(f"{path}: can't be decoded: {error}; expected a whole image file") from error
 
 
 def _find_classes(root: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -51,10 +53,12 @@ class PlaceKeeper:
             # Workers that are kept draw no seed. Those of another process do, before the samplers draw.
             start = Randomness.of(self._order.generators) if state and state.kept_workers and self._order else None
             return make(self._follow(Place(epoch), start))
-        if state.start is None:
-            return self._resumed(make, state.place, None)
-        with torch.random.fork_rng([]):
-            return self._resumed(make, state.place, state.start)
+        try:
+            with nullcontext() if state.start is None else torch.random.fork_rng([]):
+                return self._resumed(make, state.place, state.start)
+        except Exception:
+            self._loaded, self._next_epoch = state, epoch  # the next try begins no other epoch in its place
+            raise
 
     def _resumed(
         self, make: Callable[[Ordered | Counted], Iteration], place: Place, start: Randomness | None
@@ -65,8 +69,10 @@ class PlaceKeeper:
             ordered.draw()
         elif place.position:
             log.warning(AGAIN, place.position)
-            for _ in range(place.position):
-                next(iterator)
+            if (had := sum(1 for _ in islice(iterator, place.position))) < place.position:
+                raise ValueError(
+                    f"DataLoader.load_state_dict.position: got {place.position}; the dataset has {had} batches"
+                )
         return iterator
 
     def _follow(self, place: Place, start: Randomness | None) -> Ordered | Counted:
@@ -122,11 +128,10 @@ class PlaceKeeper:
         """
         read = read_state(state)
         check_fits(read, self._order, dataset, seed)
-        self._next_epoch = read.place.epoch
         if self._order is not None and read.sampler_epoch is not None:
             self._order.set_epoch(read.sampler_epoch)
             self._sampler_epoch = self._order.epoch()
         if read.now is not None and self._order is not None:
             read.now.restore(self._order.generators)
-        self._loaded = read
+        self._next_epoch, self._loaded = read.place.epoch, read
         return read

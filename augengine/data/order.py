@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
 from augengine.data.randomness import Randomness, own_generators
+from augengine.data.shard_sampler import ShardSampler
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,33 @@ class Order:
         """What another loader's order must be to go on at a place of this one's."""
         sampler = self.sampler
         if self.shared is not None and getattr(sampler, "shuffle", True):
-            return {"sampler": "global", "type": type(sampler).__name__, "seed": int(sampler.seed)}
+            window = {"window": sampler.window} if hasattr(sampler, "window") else {}
+            return {"sampler": "global", "type": type(sampler).__name__, "seed": int(sampler.seed), **window}
         if self.shared is not None or type(sampler) is SequentialSampler:
             return {"sampler": "sequential"}
         return {"sampler": "own", "type": type(sampler).__name__}
 
     def draws(self) -> bool:
         """Whether the order may come from a generator."""
-        return bool(self.kind()["sampler"] == "own" or self.generators)
+        return bool(not self.is_known() or self.generators)
+
+    def is_known(self) -> bool:
+        """Whether the epoch's number alone says what the order is."""
+        return bool(self.kind()["sampler"] != "own")
+
+    def count(self) -> int | None:
+        """How long the order is, of all ranks together; None where the sampler doesn't say."""
+        if self.shared is not None:
+            return len(self.shared.dataset)
+        return len(self.sampler) if hasattr(self.sampler, "__len__") else None
+
+    def keeps_state(self) -> bool:
+        """Whether its sampler keeps a state itself, by torchdata's convention."""
+        return self.shared is None and callable(getattr(self.sampler, "state_dict", None))
 
     def kept_state(self) -> Any:
-        """The state of a sampler that keeps one itself, by torchdata's convention; None for others."""
-        keeps = self.shared is None and callable(getattr(self.sampler, "state_dict", None))
-        return self.sampler.state_dict() if keeps else None
+        """The state of a sampler that keeps one itself; None for others."""
+        return self.sampler.state_dict() if self.keeps_state() else None
 
     def samplers(self) -> list[Any]:
         """All samplers that make this order."""
@@ -98,18 +113,30 @@ class Order:
         if place.position == 0 and place.sampler is None:
             return iter(self.sampler if self.batch_sampler is None else self.batch_sampler)
         if self.shared is not None:
+            if isinstance(self.shared, ShardSampler):
+                self.shared.plan_reading()
             return self._batched(share_of_rest(self.shared, place))
         if place.sampler is not None:
-            self.sampler.load_state_dict(place.sampler)
+            self._load_sampler(place.sampler)
             return self._batched(iter(self.sampler))
         keys = iter(self.sampler)
-        if self._digest(list(islice(keys, place.position)), 0) != place.digest:
+        had = list(islice(keys, place.position))
+        if not self.is_known() and self._digest(had, 0) != place.digest:
             raise ValueError(
                 f"DataLoader.load_state_dict: {type(self.sampler).__name__} gives another order than the one that was "
                 f"saved; expected the same first {place.position} {'batches' if self.counts_batches else 'samples'}: "
                 "a sampler that draws needs a torch.Generator as its `generator`, or state_dict and load_state_dict"
             )
         return self._batched(keys)
+
+    def _load_sampler(self, state: Any) -> None:
+        try:
+            self.sampler.load_state_dict(state)
+        except Exception as error:
+            raise ValueError(
+                f"DataLoader.load_state_dict.sampler: {type(self.sampler).__name__} refuses its own state: "
+                f"{type(error).__name__}: {error}; expected what its state_dict() gave"
+            ) from error
 
     def _batched(self, keys: Iterable[Any]) -> Iterator[Any]:
         if self.counts_batches or self.batch_sampler is None:
@@ -127,8 +154,11 @@ class Order:
         ranks = self.shared.num_replicas if self.shared is not None else 1
         step = 1 if self.counts_batches or alone else len(batch)
         keys = [batch] if self.counts_batches or alone else batch
-        digest = 0 if self.shared is not None else self._digest(keys, place.digest)
-        return replace(place, position=place.position + step * ranks, digest=digest, sampler=self.kept_state())
+        digest = 0 if self.is_known() else self._digest(keys, place.digest)
+        position = place.position + step * ranks
+        if self.shared is not None:  # whose last step may hold samples of the beginning once more
+            position = min(position, len(self.shared.dataset))
+        return replace(place, position=position, digest=digest, sampler=self.kept_state())
 
 
 class Ordered:

@@ -71,14 +71,13 @@ class IndexedDataset(Dataset[Any]):
         return [Fetched(epoch, [int(i) for i in ids], samples, time.perf_counter() - began, errors)]
 
     def _fetch(self, epoch: int, ids: list[int]) -> tuple[list[Any], list[str]]:
-        many = getattr(self.dataset, "__getitems__", None)
         if self.on_error == "raise":
-            return list(many(ids)) if callable(many) else [self.dataset[i] for i in ids], []
+            return self._given(ids), []
         rows: list[tuple[Any] | None] = []
         errors: list[str] = []
         for at, index in enumerate(ids):
             try:
-                rows.append((self.dataset[index],))
+                rows.append((*self._given([index]),))
             except Exception as error:
                 errors.append(f"dataset[{index}]: {type(error).__name__}: {error}")
                 rows.append(self._replaced(epoch, ids, at, error) if self.on_error == "replace" else None)
@@ -89,10 +88,15 @@ class IndexedDataset(Dataset[Any]):
         ids[:] = [ids[at] for at in places]
         return [rows[at][0] for at in places], errors  # type: ignore[index]
 
+    def _given(self, ids: list[int]) -> list[Any]:
+        """As the dataset gives them to torch's loader, which asks for a batch at once where it can."""
+        many = getattr(self.dataset, "__getitems__", None)
+        return list(many(ids)) if callable(many) else [self.dataset[i] for i in ids]
+
     def _replaced(self, epoch: int, ids: list[int], at: int, error: Exception) -> tuple[Any]:
         for other in replacements(self.seed, epoch, int(ids[at]), len(self.dataset)):
             try:
-                sample = self.dataset[other]
+                (sample,) = self._given([other])
             except Exception:
                 continue
             ids[at] = other

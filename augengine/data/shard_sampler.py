@@ -64,12 +64,16 @@ class ShardSampler(Sampler[int]):
             at += len(indices)
         return np.concatenate(order)
 
+    def plan_reading(self) -> None:
+        """Tells the dataset in which order the epoch reads its shards, so that those to come are fetched ahead."""
+        self.dataset.photos.files.plan(self._shard_order(self.epoch))
+
     def __len__(self) -> int:
         count = len(self.dataset)
         return count // self.num_replicas if self.drop_last else -(-count // self.num_replicas)
 
     def __iter__(self) -> Iterator[int]:
-        self.dataset.photos.files.plan(self._shard_order(self.epoch))
+        self.plan_reading()
         wanted = np.arange(self.rank, len(self) * self.num_replicas, self.num_replicas)
         return iter(self.global_order(self.epoch)[wanted % len(self.dataset)].tolist())
 

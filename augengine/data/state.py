@@ -66,20 +66,23 @@ def read_state(state: Any) -> State:
     if state.get("version") != VERSION:
         raise ValueError(f"{NAME}: got version {state.get('version')!r}; expected {VERSION}, as this version writes it")
     try:
-        began = bool(state["began"])
+        began = _flag(state, "began")
         place = Place(
-            _count(state, "epoch", 2**32), _count(state, "position", 2**63), int(state["digest"]), state.get("sampler")
-        )
+            _count(state, "epoch", 2**32), _count(state, "position", 2**63), _count(state, "digest", 2**32),
+            state.get("sampler"),
+        )  # fmt: skip
+        if place.position and not began:
+            raise ValueError(f"{NAME}.began: got False at position {place.position}; expected True, or position 0")
         start = now = None
         if (drawn := state.get("generators")) is not None:
             own = tuple(map(from_text, drawn["own"]))
             now = Randomness(from_text(drawn["default"]), own)
             start = Randomness(from_text(drawn["default_at_start"]), own) if began else now
-        seed = None if state["seed"] is None else _count(state, "seed", 2**64)
+        seed = _count(state, "seed", 2**64, or_none=True)
+        sampler_epoch = _count(state, "sampler_epoch", 2**32, or_none=True)
         return State(
-            seed, place, began, start, now, dict(state["order"]), str(state["unit"]), dict(state["dataset"]),
-            state.get("pipeline"), state.get("sampler_epoch"),
-            bool(state.get("kept_workers")),
+            seed, place, began, start, now, _dict(state, "order"), str(state["unit"]), _dict(state, "dataset"),
+            state.get("pipeline"), sampler_epoch, _flag(state, "kept_workers"),
         )  # fmt: skip
     except KeyError as error:
         raise ValueError(f"{NAME}: {error} is missing; expected the dict that state_dict() gave, whole") from error
@@ -87,11 +90,25 @@ def read_state(state: Any) -> State:
         raise ValueError(f"{NAME}: {error}; expected the dict that state_dict() gave") from error
 
 
-def _count(state: dict[str, Any], name: str, limit: int) -> int:
+def _count(state: dict[str, Any], name: str, limit: int, or_none: bool = False) -> Any:
     value = state[name]
+    if or_none and value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, Integral) or not 0 <= int(value) < limit:
         raise ValueError(f"{NAME}.{name}: got {value!r}; expected a whole number from 0 to below {limit}")
     return int(value)
+
+
+def _flag(state: dict[str, Any], name: str) -> bool:
+    if not isinstance(value := state[name], bool):
+        raise ValueError(f"{NAME}.{name}: got {value!r}; expected True or False")
+    return value
+
+
+def _dict(state: dict[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(value := state[name], dict):
+        raise ValueError(f"{NAME}.{name}: got {value!r}; expected a dict")
+    return value
 
 
 def check_fits(state: State, order: Order | None, dataset: dict[str, Any], seed: int | None) -> None:
@@ -112,13 +129,17 @@ def check_fits(state: State, order: Order | None, dataset: dict[str, Any], seed:
             f"{NAME}: was saved at a place in {_described(state.order)}, counted in {state.unit}, and this loader "
             f"gives {_described(kind)}, counted in {unit}; expected the same kind of sampler and seed"
         )
+    if order.draws() and state.start is None:
+        raise ValueError(f"{NAME}.generators: got none; expected those that this loader's order is drawn from")
     if state.start is not None and len(state.start.own) != len(order.generators):
         raise ValueError(
             f"{NAME}: was saved with {len(state.start.own)} generator(s) of the loader and its samplers, and this "
             f"loader has {len(order.generators)}; expected generator= to be given as it was"
         )
-    if order.shared is None and hasattr(order.sampler, "__len__") and state.place.position > len(order.sampler):
-        raise ValueError(f"{NAME}.position: got {state.place.position}; the order has {len(order.sampler)} {unit}")
+    if state.place.sampler is not None and not order.keeps_state():
+        raise ValueError(f"{NAME}.sampler: got a state for the sampler, and {type(order.sampler).__name__} keeps none")
+    if (count := order.count()) is not None and state.place.position > count:
+        raise ValueError(f"{NAME}.position: got {state.place.position}; the order has {count} {unit}")
 
 
 def _described(order: dict[str, Any]) -> str:
