@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import replace
 from functools import cache, partial
 from numbers import Integral
@@ -21,7 +21,7 @@ from augengine.data.encoded import MAX_PIXELS, MAX_SCANS, Decoder
 from augengine.data.keeper import PlaceKeeper
 from augengine.data.memory import MemorySet, memory_batches
 from augengine.data.on_error import check_on_error
-from augengine.data.order import Counted, Order, Ordered
+from augengine.data.order import Counted, Order, Ordered, taken_ahead
 from augengine.data.photos import PhotoWork, photo_batches
 from augengine.data.reading import Reader
 from augengine.data.route import Route, default_seed, route_of_pipeline, route_of_transform
@@ -230,16 +230,14 @@ class DataLoader(torch.utils.data.DataLoader[T]):
                 batches = self._memory_batches(route.source, route.pipeline, epoch)
             else:
                 batches = self._photo_batches(route.source, route.pipeline, epoch)
-        return Batches(batches, ordered, self.stats, len(self), self._cache)
+        return Batches(batches, ordered, self.stats, self._index_sampler, self._cache)
 
     def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         self.stats.threads = 1
-        indices = iter(self._index_sampler)
         options = (self._device, self.pin_memory, self.collate_fn, self.stats)
-        return memory_batches(indices, source, pipeline, epoch, *options)
+        return memory_batches(self._index_batches(), source, pipeline, epoch, *options)
 
     def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
-        indices = iter(self._index_sampler)
         stream = _decoding_stream(self._device) if self._device.type == "cuda" else None
         if self._decoder is None:  # the dataset became one of photos
             self._decoder = self._make_decoder()
@@ -250,7 +248,12 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         options = (self._device, self.pin_memory, stream, self._on_error, self.collate_fn, self.stats)
         work = PhotoWork(reader, pipeline, epoch, *options)
         prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
-        return photo_batches(indices, work, self._threads, prefetch, self.timeout)
+        return photo_batches(self._index_batches(), work, self._threads, prefetch, self.timeout)
+
+    def _index_batches(self) -> Iterator[Any]:
+        """What torch's iterator would take, as far ahead as it would with these workers."""
+        batches = iter(self._index_sampler)
+        return taken_ahead(batches, self.num_workers * (self.prefetch_factor or 1)) if self.num_workers else batches
 
     def _sample_batches(self, route: Route, epoch: int) -> Iterator[Any]:
         if self._fetcher is None:
@@ -286,18 +289,18 @@ class Batches(Iterator[Any]):
     """An iteration that counts what it gives and how long it was waited for."""
 
     def __init__(
-        self, batches: Iterator[Any], ordered: Ordered | Counted, stats: LoaderStats, length: int, cache: Any
+        self, batches: Iterator[Any], ordered: Ordered | Counted, stats: LoaderStats, index_batches: Sized, cache: Any
     ) -> None:
         self._batches = batches
         self._ordered = ordered
         self._stats = stats
-        self._length = length
+        self._index_batches = index_batches
         self._began: float | None = None
         self._cache = cache
         self._counted = (cache.hits, cache.misses) if cache else (0, 0)
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._index_batches)  # asked for, because a sampler need not have a length
 
     def __next__(self) -> Any:
         asked = time.perf_counter()

@@ -50,6 +50,9 @@ class Order:
     def __len__(self) -> int:
         return len(self.sampler if self.batch_sampler is None else self.batch_sampler)
 
+    def __bool__(self) -> bool:
+        return True  # an empty order is one, too, and that of a sampler without a length
+
     def __iter__(self) -> "Ordered":
         # torch's iterators ask twice before they take anything.
         return self._next or Ordered(self, Place(0))
@@ -207,6 +210,19 @@ def digest_of(keys: Sequence[Any], digest: int) -> int:
     except (TypeError, ValueError, OverflowError):
         data = repr(list(keys)).encode()
     return zlib.crc32(data, digest)
+
+
+def taken_ahead(batches: Iterator[Any], count: int) -> Iterator[Any]:
+    """The same, of which `count` are taken at once and one more with each: the samplers draw when torch's would."""
+    waiting = deque(islice(batches, count))
+
+    def rest() -> Iterator[Any]:
+        while waiting:
+            batch = waiting.popleft()
+            waiting.extend(islice(batches, 1))
+            yield batch
+
+    return rest()
 
 
 def _shares_out(sampler: Any) -> bool:
