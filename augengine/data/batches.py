@@ -1,6 +1,6 @@
 """The parts of a batch, whatever its structure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,3 +35,32 @@ def images_in(batch: Any) -> int:
     if first is not None:
         return len(first) if first.ndim else 1
     return len(batch) if hasattr(batch, "__len__") else 1
+
+
+class Counting(Iterator[Any]):
+    """An iterator that knows how much has `came` from it."""
+
+    def __init__(self, source: Iterable[Any]) -> None:
+        self._source = iter(source)
+        self.came = 0
+
+    def __next__(self) -> Any:
+        item = next(self._source)
+        self.came += 1
+        return item
+
+
+class Made(Iterator[Any]):
+    """What `make` makes of what comes from `source`; `came` counts what failed, too, behind which it goes on."""
+
+    def __init__(self, make: Callable[[Any], Any], source: Any) -> None:
+        self._make = make
+        self._source = source
+
+    @property
+    def came(self) -> int:
+        """How much has come from the source."""
+        return int(self._source.came)
+
+    def __next__(self) -> Any:
+        return self._make(next(self._source))

@@ -147,6 +147,7 @@ class Ordered:
         self.start = start
         self._order = order
         self._handed = deque([place])
+        self._had = 0
         self._batches: Iterator[Any] | None = None
 
     def __iter__(self) -> "Ordered":
@@ -172,9 +173,11 @@ class Ordered:
         first = list(islice(batches, 1))
         self._batches = chain(first, batches)
 
-    def delivered(self) -> None:
-        """The consumer got the next batch."""
-        self._handed.popleft()
+    def delivered(self, came: int) -> None:
+        """The consumer has the batch that came as number `came`, from 1; those that failed have numbers, too."""
+        while self._had < came:
+            self._handed.popleft()
+            self._had += 1
         self.place = self._handed[0]
 
     def end(self) -> None:
@@ -194,8 +197,8 @@ class Counted:
         self.place = place
         self.over = False
 
-    def delivered(self) -> None:
-        """The consumer got the next batch."""
+    def delivered(self, came: int) -> None:
+        """The consumer got a batch more."""
         self.place = replace(self.place, position=self.place.position + 1)
 
     def end(self) -> None:

@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import torch.utils.data
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter, _SingleProcessDataLoaderIter
 
 from augengine.data.order import Counted, Ordered
 
 
 class _Placed:
+    """`came` counts the batches that have come to the consumer, those that came as errors, too."""
+
     ordered: Ordered | Counted | None = None
+    came: int
 
     def __next__(self) -> Any:
         ordered = self.ordered
@@ -19,13 +23,37 @@ class _Placed:
                 ordered.end()
             raise
         if ordered is not None:
-            ordered.delivered()
+            ordered.delivered(self.came)
         return batch
 
 
 class SingleProcessIterator(_Placed, _SingleProcessDataLoaderIter):
     """Of a loader without workers."""
 
+    came = 0
+
+    def _next_index(self) -> Any:
+        index = super()._next_index()  # type: ignore[no-untyped-call]
+        self.came += 1
+        return index
+
 
 class MultiProcessingIterator(_Placed, _MultiProcessingDataLoaderIter):
     """Of a loader with workers."""
+
+    @property
+    def came(self) -> int:  # type: ignore[override]
+        """What was received in its turn."""
+        return int(self._rcvd_idx)
+
+
+def torch_iterator(loader: Any) -> Any:
+    """The iterator that torch's loader would make, and follows its consumer."""
+    return MultiProcessingIterator(loader) if loader.num_workers else SingleProcessIterator(loader)
+
+
+class Fetcher(torch.utils.data.DataLoader[Any]):
+    """torch's own loader, with these iterators."""
+
+    def _get_iterator(self) -> Any:
+        return torch_iterator(self)
