@@ -67,6 +67,17 @@ def failing(route, error, routes):
     return routes.dataset(route, target_transform=Failing(error))
 
 
+def refused(batches):
+    """What the next batch raises, and the text of it; torch's frames hold the iterator, so they are cleared."""
+    try:
+        next(batches)
+    except Exception as error:
+        told = type(error), f"{traceback.format_exc()} {error}"
+        traceback.clear_frames(error.__traceback__)
+        return told
+    return None
+
+
 def batches_and_errors(loader):
     """What a consumer gets that asks on after an error."""
     batches, found = iter(loader), []
@@ -79,6 +90,7 @@ def batches_and_errors(loader):
                 return found
         except Exception as error:
             found.append((type(error), "in __call__" in f"{traceback.format_exc()} {error}"))
+            traceback.clear_frames(error.__traceback__)
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -101,23 +113,13 @@ def test_the_place_is_kept_beyond_an_error(num_workers, route, routes):
     loader = routes.ours(route, 2, dataset=dataset, num_workers=num_workers, seed=0)
     batches = iter(loader)
     next(batches), next(batches)
-    with pytest.raises(ValueError, match="the fifth"):
-        next(batches)
+    assert refused(batches)[0] is ValueError
     assert loader.state_dict()["position"] == 4
     assert next(batches)[1].tolist() == [6, 7]
     assert loader.state_dict()["position"] == 8
     resumed = routes.ours(route, 2, dataset=dataset, seed=0)
     resumed.load_state_dict(loader.state_dict())
     assert targets(resumed) == [[8, 9], [10]]
-
-
-def refused(batches):
-    """What the next batch raises: without its frames, which hold the iterator and so its workers."""
-    try:
-        next(batches)
-    except Exception as error:
-        return type(error), f"{traceback.format_exc()} {error}"
-    return None
 
 
 def fail_to_collate(samples):
