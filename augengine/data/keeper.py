@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Any, TypeVar
 
 import torch
@@ -30,6 +31,15 @@ class PlaceKeeper:
         self._sampler_epoch = order.epoch() if order else None
         self._current: Ordered | Counted | None = None
         self._loaded: State | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_current": None}  # an iteration stays with the loader that began it
+
+    def copied(self, order: Order | None) -> "PlaceKeeper":
+        """Another one at the same epoch, that follows `order`."""
+        other = copy(self)
+        other._order = order
+        return other
 
     @property
     def epoch(self) -> int:

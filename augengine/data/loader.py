@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sized
+from copy import copy
 from dataclasses import replace
 from functools import cache, partial
 from numbers import Integral
@@ -123,7 +124,20 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         if not self._photos():
             _check_photo_options(type(dataset).__name__, cache=cache, exif_orientation=exif_orientation or None)
         fingerprint = self._fingerprint() if cache == "disk" else None
-        self._cache = make_cache(cache, cache_limit, cache_dir, cache_decoded, fingerprint or "")
+        self._make_cache = partial(make_cache, cache, cache_limit, cache_dir, cache_decoded, fingerprint or "")
+        self._cache = self._make_cache()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or another process gets: the place between iterations, no thread, worker or memory of ours."""
+        return self.__dict__ | dict.fromkeys(("stats", "_route", "_decoder", "_fetcher", "_cache"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._order = copy(self._order)
+        self._keeper = self._keeper.copied(self._order)
+        self.stats = LoaderStats()
+        self._cache = self._make_cache()
+        self._find_route()
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next iteration draw as epoch `epoch`, and tells the sampler where that has a `set_epoch`.

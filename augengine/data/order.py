@@ -50,6 +50,9 @@ class Order:
     def __len__(self) -> int:
         return len(self.sampler if self.batch_sampler is None else self.batch_sampler)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_next": None}
+
     def __bool__(self) -> bool:
         return True  # an empty order is one, too, and that of a sampler without a length
 
