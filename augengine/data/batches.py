@@ -1,5 +1,6 @@
 """The parts of a batch, whatever its structure."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,22 @@ def pinned(batch: Any) -> Any:
     if not torch.accelerator.is_available() or any(part.device.type != "cpu" for part in tensors_of(batch)):
         return batch
     return pin_memory(batch)  # type: ignore[no-untyped-call]
+
+
+def warn_of_pinning(device: str) -> None:
+    """torch's warnings of a `pin_memory_device`, and of memory that can't be pinned."""
+    if device:
+        warnings.warn(
+            "pin_memory_device is deprecated, the current accelerator will be used as the device,"
+            f"ignore pin_memory_device='{device}'.",
+            stacklevel=5,
+        )
+    if not torch.accelerator.is_available():
+        warnings.warn(
+            "'pin_memory' argument is set as true but no accelerator is found, "
+            "then device pinned memory won't be used.",
+            stacklevel=5,
+        )
 
 
 def images_in(batch: Any) -> int:

@@ -14,7 +14,7 @@ import torch
 import torch.utils.data
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
-from augengine.data.batches import Made, images_in
+from augengine.data.batches import Made, images_in, warn_of_pinning
 from augengine.data.cached import CachedSource, DecodedCache, RamStore, make_cache
 from augengine.data.decode import make_decoder
 from augengine.data.disk_store import DiskStore
@@ -235,6 +235,8 @@ class DataLoader(torch.utils.data.DataLoader[T]):
             iterator.ordered = ordered  # type: ignore[attr-defined]
             return iterator
         self.stats = LoaderStats(threads=self._threads)
+        if self.pin_memory:
+            warn_of_pinning(self.pin_memory_device)
         if route.source is None:
             batches: Any = self._sample_batches(route, epoch)
         else:
