@@ -4,6 +4,7 @@ import pytest
 import torch
 from emulated import EmulatedGpu, RealGpu, build_emulation
 from photos import make_photo_folder
+from routes import Routes, write_photos
 
 from augengine.data import ImageFolder
 
@@ -14,6 +15,12 @@ def folder(tmp_path_factory):
     folder = ImageFolder(make_photo_folder(tmp_path_factory.mktemp("data") / "photos"))
     folder.samples = [(path, i) for i, (path, _) in enumerate(folder.samples)]
     return folder
+
+
+@pytest.fixture(scope="session")
+def routes(tmp_path_factory):
+    """Small datasets for all ways of the loader."""
+    return Routes(write_photos(tmp_path_factory.mktemp("routes") / "photos"))
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def test_a_damaged_file_is_named_in_its_turn(decoder, tmp_path):
     assert len(next(batches)[0]) == len(next(batches)[0]) == 4
     with pytest.raises(ValueError, match=f"{path}: can't be decoded: it is no image"):
         next(batches)
-    assert list(batches) == []
+    assert sum(len(images) for images, _ in batches) == len(folder) - 12
     assert loader_threads() == []
 
 

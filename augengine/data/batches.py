@@ -1,6 +1,7 @@
 """The parts of a batch, whatever its structure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,9 +30,54 @@ def pinned(batch: Any) -> Any:
     return pin_memory(batch)  # type: ignore[no-untyped-call]
 
 
+def warn_of_pinning(device: str) -> None:
+    """torch's warnings of a `pin_memory_device`, and of memory that can't be pinned."""
+    if device:
+        warnings.warn(
+            "pin_memory_device is deprecated, the current accelerator will be used as the device,"
+            f"ignore pin_memory_device='{device}'.",
+            stacklevel=5,
+        )
+    if not torch.accelerator.is_available():
+        warnings.warn(
+            "'pin_memory' argument is set as true but no accelerator is found, "
+            "then device pinned memory won't be used.",
+            stacklevel=5,
+        )
+
+
 def images_in(batch: Any) -> int:
     """How many samples a batch has: the length of its first tensor, or of what it is a list of."""
     first = next(tensors_of(batch), None)
     if first is not None:
         return len(first) if first.ndim else 1
     return len(batch) if hasattr(batch, "__len__") else 1
+
+
+class Counting(Iterator[Any]):
+    """An iterator that knows how much has `came` from it."""
+
+    def __init__(self, source: Iterable[Any]) -> None:
+        self._source = iter(source)
+        self.came = 0
+
+    def __next__(self) -> Any:
+        item = next(self._source)
+        self.came += 1
+        return item
+
+
+class Made(Iterator[Any]):
+    """What `make` makes of what comes from `source`; `came` counts what failed, too, behind which it goes on."""
+
+    def __init__(self, make: Callable[[Any], Any], source: Any) -> None:
+        self._make = make
+        self._source = source
+
+    @property
+    def came(self) -> int:
+        """How much has come from the source."""
+        return int(self._source.came)
+
+    def __next__(self) -> Any:
+        return self._make(next(self._source))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from copy import copy
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -32,6 +33,15 @@ class PlaceKeeper:
         self._sampler_epoch = order.epoch() if order else None
         self._current: Ordered | Counted | None = None
         self._loaded: State | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_current": None}  # an iteration stays with the loader that began it
+
+    def copied(self, order: Order | None) -> "PlaceKeeper":
+        """Another one at the same epoch, that follows `order`."""
+        other = copy(self)
+        other._order = order
+        return other
 
     @property
     def epoch(self) -> int:

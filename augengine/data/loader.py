@@ -3,7 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
+from copy import copy
 from dataclasses import replace
 from functools import cache, partial
 from numbers import Integral
@@ -13,7 +14,7 @@ import torch
 import torch.utils.data
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
-from augengine.data.batches import images_in
+from augengine.data.batches import Made, images_in, warn_of_pinning
 from augengine.data.cached import CachedSource, DecodedCache, RamStore, make_cache
 from augengine.data.decode import make_decoder
 from augengine.data.disk_store import DiskStore
@@ -21,15 +22,15 @@ from augengine.data.encoded import MAX_PIXELS, MAX_SCANS, Decoder
 from augengine.data.keeper import PlaceKeeper
 from augengine.data.memory import MemorySet, memory_batches
 from augengine.data.on_error import check_on_error
-from augengine.data.order import Counted, Order, Ordered
-from augengine.data.photos import PhotoWork, photo_batches
+from augengine.data.order import Counted, Order, Ordered, taken_ahead
+from augengine.data.photos import PhotoBatches, PhotoWork
 from augengine.data.reading import Reader
 from augengine.data.route import Route, default_seed, route_of_pipeline, route_of_transform
 from augengine.data.samples import IndexedDataset, KeyedOrder, Pack, PackWithTail, SampleWork, WorkerStart
 from augengine.data.sources import PhotoSource
 from augengine.data.state import checksum
 from augengine.data.stats import LoaderStats
-from augengine.data.torch_iterators import MultiProcessingIterator, SingleProcessIterator
+from augengine.data.torch_iterators import Fetcher, torch_iterator
 from augengine.pipeline import Pipeline
 
 log = logging.getLogger("augengine")
@@ -129,7 +130,20 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         if not self._photos():
             _check_photo_options(type(dataset).__name__, cache=cache, exif_orientation=exif_orientation or None)
         fingerprint = self._fingerprint() if cache == "disk" else None
-        self._cache = make_cache(cache, cache_limit, cache_dir, cache_decoded, fingerprint or "")
+        self._make_cache = partial(make_cache, cache, cache_limit, cache_dir, cache_decoded, fingerprint or "")
+        self._cache = self._make_cache()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or another process gets: the place between iterations, no thread, worker or memory of ours."""
+        return self.__dict__ | dict.fromkeys(("stats", "_route", "_decoder", "_fetcher", "_cache"))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._order = copy(self._order)
+        self._keeper = self._keeper.copied(self._order)
+        self.stats = LoaderStats()
+        self._cache = self._make_cache()
+        self._find_route()
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next iteration draw as epoch `epoch`, and tells the sampler where that has a `set_epoch`.
@@ -214,7 +228,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 
     def _get_iterator(self) -> Any:
         self.check_worker_number_rationality()
-        return MultiProcessingIterator(self) if self.num_workers else SingleProcessIterator(self)
+        return torch_iterator(self)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         return self._keeper.begin(self._begin)
@@ -228,8 +242,10 @@ class DataLoader(torch.utils.data.DataLoader[T]):
             iterator.ordered, iterator.stats = ordered, self.stats  # type: ignore[attr-defined]
             return iterator
         self.stats = LoaderStats(threads=self._threads)
+        if self.pin_memory:
+            warn_of_pinning(self.pin_memory_device)
         if route.source is None:
-            batches = self._sample_batches(route, epoch)
+            batches: Any = self._sample_batches(route, epoch)
         else:
             if not self._keeps_workers(2):  # as torch draws the seed of an iterator's workers
                 torch.empty((), dtype=torch.int64).random_(generator=self.generator)
@@ -237,16 +253,14 @@ class DataLoader(torch.utils.data.DataLoader[T]):
                 batches = self._memory_batches(route.source, route.pipeline, epoch)
             else:
                 batches = self._photo_batches(route.source, route.pipeline, epoch)
-        return Batches(batches, ordered, self.stats, len(self), self._cache)
+        return Batches(batches, ordered, self.stats, self._index_sampler, self._cache)
 
-    def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
+    def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Made:
         self.stats.threads = 1
-        indices = iter(self._index_sampler)
         options = (self._device, self.pin_memory, self.collate_fn, self.stats)
-        return memory_batches(indices, source, pipeline, epoch, *options)
+        return memory_batches(self._index_batches(), source, pipeline, epoch, *options)
 
-    def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
-        indices = iter(self._index_sampler)
+    def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> PhotoBatches:
         stream = _decoding_stream(self._device) if self._device.type == "cuda" else None
         if self._decoder is None:  # the dataset became one of photos
             self._decoder = self._make_decoder()
@@ -257,14 +271,19 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         options = (self._device, self.pin_memory, stream, self._on_error, self.collate_fn, self.stats)
         work = PhotoWork(reader, pipeline, epoch, *options)
         prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
-        return photo_batches(indices, work, self._threads, prefetch, self.timeout)
+        return PhotoBatches(self._index_batches(), work, self._threads, prefetch, self.timeout)
 
-    def _sample_batches(self, route: Route, epoch: int) -> Iterator[Any]:
+    def _index_batches(self) -> Iterator[Any]:
+        """What torch's iterator would take, as far ahead as it would with these workers."""
+        batches = iter(self._index_sampler)
+        return taken_ahead(batches, self.num_workers * (self.prefetch_factor or 1)) if self.num_workers else batches
+
+    def _sample_batches(self, route: Route, epoch: int) -> Made:
         if self._fetcher is None:
             self._fetcher = self._make_fetcher(route)
         self.stats.threads = max(1, self.num_workers)
         work = SampleWork(route.pipeline, epoch, self._device, self.pin_memory, self.collate_fn, self.stats)
-        return map(work.finished, iter(self._fetcher))
+        return Made(work.finished, iter(self._fetcher))
 
     def _make_fetcher(self, route: Route) -> torch.utils.data.DataLoader[Any]:
         """torch's own loader, whose workers fetch."""
@@ -275,7 +294,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         options |= {"collate_fn": pack, "worker_init_fn": WorkerStart(self.worker_init_fn)}
         options["batch_sampler"] = KeyedOrder(self._index_sampler, self._keeper)
         indexed = IndexedDataset(route.dataset, route.pipeline.seed, self._on_error)
-        return torch.utils.data.DataLoader(indexed, **options)
+        return Fetcher(indexed, **options)
 
     def _check_torch_arguments(self) -> None:
         if not isinstance(self._given, Pipeline):
@@ -293,17 +312,17 @@ class Batches(Iterator[Any]):
     """An iteration that counts what it gives and how long it was waited for."""
 
     def __init__(
-        self, batches: Iterator[Any], ordered: Ordered | Counted, stats: LoaderStats, length: int, cache: Any
+        self, batches: Any, ordered: Ordered | Counted, stats: LoaderStats, index_batches: Sized, cache: Any
     ) -> None:
         self._batches = batches
         self._ordered = ordered
         self._stats = stats
-        self._length = length
+        self._index_batches = index_batches
         self._cache = cache
         self._counted = (cache.hits, cache.misses) if cache else (0, 0)
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._index_batches)  # asked for, because a sampler need not have a length
 
     def __next__(self) -> Any:
         asked = time.perf_counter()
@@ -319,7 +338,7 @@ class Batches(Iterator[Any]):
                 self._cache.hits - self._counted[0],
                 self._cache.misses - self._counted[1],
             )
-        self._ordered.delivered()
+        self._ordered.delivered(self._batches.came)
         return batch
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from augengine.backends.images import Images
-from augengine.data.batches import EMPTY_BATCH, pinned
+from augengine.data.batches import EMPTY_BATCH, Counting, Made, pinned
 from augengine.data.stats import LoaderStats
 from augengine.pipeline import Pipeline
 
@@ -123,15 +123,16 @@ def memory_batches(
     pin_memory: bool,
     collate: Callable[[Any], Any],
     stats: LoaderStats,
-) -> Iterator[Any]:
+) -> Made:
     """The finished batches in order, made as they are asked for: [images, targets], or [images] without targets.
 
     They are those of torch's own collate function, or what `collate` makes of such samples. A sample draws by its
     index in the outermost dataset, as photos do.
     """
     there = source.on(device)
-    for batch in index_batches:
-        ids = np.fromiter(batch, np.int64, len(batch))
+
+    def make(indices: Sequence[int]) -> Any:
+        ids = np.fromiter(indices, np.int64, len(indices))
         if not len(ids):
             raise ValueError(EMPTY_BATCH)
         with stats.timed("fetch"):
@@ -139,7 +140,9 @@ def memory_batches(
         with stats.timed("augment"):
             finished = _augmented(images, targets, pipeline, ids, epoch, device)
         batch = finished if collate is default_collate else collate(_samples(finished, targets, source.owner))
-        yield pinned(batch) if pin_memory else batch
+        return pinned(batch) if pin_memory else batch
+
+    return Made(make, Counting(index_batches))
 
 
 def _augmented(

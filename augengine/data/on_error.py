@@ -1,9 +1,10 @@
 """What a loader does about samples that can't be read: `on_error`.
 
-"raise" ends the iteration with the error. The others keep the batch's shape and the number of steps, on every rank:
-"skip" gives the row of a bad sample to the next good one of its batch, which then is there twice, and "replace" to
-another sample of the dataset, drawn by (seed, epoch, index). A batch without any good sample is replaced either way.
-What takes a place depends on nothing but the batch and which samples are bad, so a run resumes with the same rows.
+"raise" raises the error in the turn of its batch, behind which the iterator goes on. The others keep the batch's shape
+and the number of steps, on every rank: "skip" gives the row of a bad sample to the next good one of its batch, which
+then is there twice, and "replace" to another sample of the dataset, drawn by (seed, epoch, index). A batch without any
+good sample is replaced either way. What takes a place depends on nothing but the batch and which samples are bad, so a
+run resumes with the same rows.
 """
 
 from collections.abc import Iterator, Sequence

@@ -51,6 +51,12 @@ class Order:
     def __len__(self) -> int:
         return len(self.sampler if self.batch_sampler is None else self.batch_sampler)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_next": None}
+
+    def __bool__(self) -> bool:
+        return True  # an empty order is one, too, and that of a sampler without a length
+
     def __iter__(self) -> "Ordered":
         # torch's iterators ask twice before they take anything.
         return self._next or Ordered(self, Place(0))
@@ -174,6 +180,7 @@ class Ordered:
         self.start = start
         self._order = order
         self._handed = deque([place])
+        self._had = 0
         self._batches: Iterator[Any] | None = None
 
     def __iter__(self) -> "Ordered":
@@ -199,9 +206,11 @@ class Ordered:
         first = list(islice(batches, 1))
         self._batches = chain(first, batches)
 
-    def delivered(self) -> None:
-        """The consumer got the next batch."""
-        self._handed.popleft()
+    def delivered(self, came: int) -> None:
+        """The consumer has the batch that came as number `came`, from 1; those that failed have numbers, too."""
+        while self._had < came:
+            self._handed.popleft()
+            self._had += 1
         self.place = self._handed[0]
 
     def end(self) -> None:
@@ -221,8 +230,8 @@ class Counted:
         self.place = place
         self.over = False
 
-    def delivered(self) -> None:
-        """The consumer got the next batch."""
+    def delivered(self, came: int) -> None:
+        """The consumer got a batch more."""
         self.place = replace(self.place, position=self.place.position + 1)
 
     def end(self) -> None:
@@ -237,6 +246,19 @@ def digest_of(keys: Sequence[Any], digest: int) -> int:
     except (TypeError, ValueError, OverflowError):
         data = repr(list(keys)).encode()
     return zlib.crc32(data, digest)
+
+
+def taken_ahead(batches: Iterator[Any], count: int) -> Iterator[Any]:
+    """The same, of which `count` are taken at once and one more with each: the samplers draw when torch's would."""
+    waiting = deque(islice(batches, count))
+
+    def rest() -> Iterator[Any]:
+        while waiting:
+            batch = waiting.popleft()
+            waiting.extend(islice(batches, 1))
+            yield batch
+
+    return rest()
 
 
 def _shares_out(sampler: Any) -> bool:

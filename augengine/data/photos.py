@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,6 +103,8 @@ class PhotoWork:
     def submit(self, executor: ThreadPoolExecutor, ids: list[int], chunk: int) -> Future[Finished]:
         """Queues a batch."""
         batch = BatchUnderway(ids, chunk)
+        if not ids:
+            batch.fail(ValueError(EMPTY_BATCH))
         self.waiting.extend((batch, part) for part in range(len(batch.parts)))
         if self.decoder.beside is not None:
             executor.submit(self._decode_many)
@@ -230,30 +232,59 @@ class PhotoWork:
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
 
-def photo_batches(
-    index_batches: Iterable[Sequence[int]], work: PhotoWork, threads: int, prefetch: int, timeout_s: float
-) -> Iterator[Batch]:
+class PhotoBatches(Iterator[Batch]):
     """The finished batches, in order, of which `prefetch` are on their way while the consumer has one.
 
-    However it ends (exhausted, dropped, or by an exception), its threads end with it.
+    One that failed raises its error in its turn, and the next one follows, as from torch's iterators; one that the
+    consumer was not given, because it took too long or the waiting was interrupted, stays the next. The threads end
+    when all is given or the iterator dropped.
     """
+
+    def __init__(
+        self,
+        index_batches: Iterable[Sequence[int]],
+        work: PhotoWork,
+        threads: int,
+        prefetch: int,
+        timeout_s: float,
+    ) -> None:
+        self.came = 0
+        self._timeout_s = timeout_s
+        self._on_their_way = _in_order(index_batches, work, threads, prefetch)
+        self._next: Future[Finished] | None = None
+
+    def __next__(self) -> Batch:
+        if self._next is None:
+            self._next = next(self._on_their_way)
+        if not wait([self._next], self._timeout_s or None).done:
+            raise RuntimeError(f"DataLoader timed out after {self._timeout_s} seconds")
+        done, self._next = self._next, None
+        self.came += 1
+        parts, ready = done.result()
+        if ready is not None:
+            _join(parts, ready)
+        return parts
+
+
+def _in_order(
+    index_batches: Iterable[Sequence[int]], work: PhotoWork, threads: int, prefetch: int
+) -> Iterator[Future[Finished]]:
     beside = work.decoder.beside is not None
     executor = ThreadPoolExecutor(threads + FEEDERS * beside, THREAD_NAME)
     on_the_way: deque[Future[Finished]] = deque()
     try:
         for batch in index_batches:
             ids = [int(i) for i in batch]
-            if not ids:
-                raise ValueError(EMPTY_BATCH)
-            chunk, ahead = len(ids), prefetch
+            size = max(1, len(ids))
+            chunk, ahead = size, prefetch
             if not work.decoder.whole_batches:
-                chunk = min(CHUNK, -(-len(ids) // (4 * threads)))
-                ahead = max(prefetch, (2 * threads + beside * (FEEDERS * MANY + threads * CHUNK)) // len(ids))
+                chunk = min(CHUNK, -(-size // (4 * threads)))
+                ahead = max(prefetch, (2 * threads + beside * (FEEDERS * MANY + threads * CHUNK)) // size)
             on_the_way.append(work.submit(executor, ids, chunk))
             if len(on_the_way) > ahead:
-                yield _result(on_the_way, timeout_s, work.stats)
+                yield _first(on_the_way, work.stats)
         while on_the_way:
-            yield _result(on_the_way, timeout_s, work.stats)
+            yield _first(on_the_way, work.stats)
     finally:
         work.waiting.clear()
         # The garbage collector may run this in one of the threads, which can't wait for itself.
@@ -261,18 +292,9 @@ def photo_batches(
         executor.shutdown(wait=not inside, cancel_futures=True)
 
 
-def _result(on_the_way: deque[Future[Finished]], timeout_s: float, stats: LoaderStats) -> Batch:
+def _first(on_the_way: deque[Future[Finished]], stats: LoaderStats) -> Future[Finished]:
     stats.ready += sum(batch.done() for batch in on_the_way)
-    batch = on_the_way.popleft()
-    try:
-        parts, ready = batch.result(timeout_s or None)
-    except TimeoutError as error:
-        if batch.done():
-            raise
-        raise RuntimeError(f"DataLoader timed out after {timeout_s} seconds") from error
-    if ready is not None:
-        _join(parts, ready)
-    return parts
+    return on_the_way.popleft()
 
 
 def _join(batch: Batch, ready: Any) -> None:

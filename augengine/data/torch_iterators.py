@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import torch.utils.data
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter, _SingleProcessDataLoaderIter
 
 from augengine.data.batches import images_in
@@ -11,8 +12,11 @@ from augengine.data.stats import LoaderStats
 
 
 class _Placed:
+    """`came` counts the batches that have come to the consumer, those that came as errors, too."""
+
     ordered: Ordered | Counted | None = None
     stats: LoaderStats | None = None
+    came: int
 
     def __next__(self) -> Any:
         ordered, asked = self.ordered, time.perf_counter()
@@ -23,7 +27,7 @@ class _Placed:
                 ordered.end()
             raise
         if ordered is not None:
-            ordered.delivered()
+            ordered.delivered(self.came)
         if self.stats is not None:
             self.stats.count(images_in(batch), asked)
         return batch
@@ -32,6 +36,30 @@ class _Placed:
 class SingleProcessIterator(_Placed, _SingleProcessDataLoaderIter):
     """Of a loader without workers."""
 
+    came = 0
+
+    def _next_index(self) -> Any:
+        index = super()._next_index()  # type: ignore[no-untyped-call]
+        self.came += 1
+        return index
+
 
 class MultiProcessingIterator(_Placed, _MultiProcessingDataLoaderIter):
     """Of a loader with workers."""
+
+    @property
+    def came(self) -> int:  # type: ignore[override]
+        """What was received in its turn."""
+        return int(self._rcvd_idx)
+
+
+def torch_iterator(loader: Any) -> Any:
+    """The iterator that torch's loader would make, and follows its consumer."""
+    return MultiProcessingIterator(loader) if loader.num_workers else SingleProcessIterator(loader)
+
+
+class Fetcher(torch.utils.data.DataLoader[Any]):
+    """torch's own loader, with these iterators."""
+
+    def _get_iterator(self) -> Any:
+        return torch_iterator(self)

@@ -95,7 +95,7 @@ def translate_start(transform: Any, form: Form | None = None, **pipeline_options
         try:
             made, place = _extended(made, place, t, position)
         except UnsupportedTransform as error:
-            unsupported = error
+            unsupported = _without_frames(error)
             break
         done += 1
     tail = tuple(t for _, t in steps[done:])
@@ -103,6 +103,13 @@ def translate_start(transform: Any, form: Form | None = None, **pipeline_options
         return Translated(None, tail, place.form, unsupported)
     options = {"dtype": place.dtype, **_classes(t for _, t in steps[:done]), **pipeline_options}
     return Translated(Pipeline(*made, **options), tail, place.form, unsupported)
+
+
+def _without_frames(error: UnsupportedTransform) -> UnsupportedTransform:
+    """The error as it can be kept: frames hold their callers', and so a loader with its workers, in a cycle."""
+    if error.__cause__ is not None:
+        error.__cause__.with_traceback(None)
+    return error.with_traceback(None)
 
 
 def split_transforms(transforms: Any) -> tuple[Any, Any]:
