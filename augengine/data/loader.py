@@ -234,7 +234,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 
     def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         self.stats.threads = 1
-        indices = iter(self._index_sampler)
+        indices = iter(self._index_sampler).arrays()
         options = (self._device, self.pin_memory, self.collate_fn, self.stats)
         return memory_batches(indices, source, pipeline, epoch, *options)
 

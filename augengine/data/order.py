@@ -3,9 +3,8 @@
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +14,7 @@ from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 from augengine.data.randomness import Randomness, own_generators
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """How far the consumer of an epoch has come.
 
     `position` counts samples of the global order, those of all ranks; where a batch sampler of the user's own makes
@@ -44,6 +42,8 @@ class Order:
         self.sampler = batch_sampler if own else sampler if batch_sampler is None else batch_sampler.sampler
         self.counts_batches = own
         self.shared = self.sampler if _shares_out(self.sampler) else None
+        self._keeps_state = self.shared is None and callable(getattr(self.sampler, "state_dict", None))
+        self._counts_samples = not own and batch_sampler is not None
         self.generators = own_generators([*self.samplers(), _Holder(generator)])
         self._next: Ordered | None = None
 
@@ -74,8 +74,7 @@ class Order:
 
     def kept_state(self) -> Any:
         """The state of a sampler that keeps one itself, by torchdata's convention; None for others."""
-        keeps = self.shared is None and callable(getattr(self.sampler, "state_dict", None))
-        return self.sampler.state_dict() if keeps else None
+        return self.sampler.state_dict() if self._keeps_state else None
 
     def samplers(self) -> list[Any]:
         """All samplers that make this order."""
@@ -112,7 +111,7 @@ class Order:
         return self._batched(keys)
 
     def _batched(self, keys: Iterable[Any]) -> Iterator[Any]:
-        if self.counts_batches or self.batch_sampler is None:
+        if not self._counts_samples:
             return iter(keys)
         return iter(BatchSampler(keys, self.batch_sampler.batch_size, self.batch_sampler.drop_last))
 
@@ -123,12 +122,12 @@ class Order:
 
     def after(self, place: Place, batch: Any) -> Place:
         """The place behind a batch that was handed out at `place`."""
-        alone = self.batch_sampler is None
-        ranks = self.shared.num_replicas if self.shared is not None else 1
-        step = 1 if self.counts_batches or alone else len(batch)
-        keys = [batch] if self.counts_batches or alone else batch
-        digest = 0 if self.shared is not None else self._digest(keys, place.digest)
-        return replace(place, position=place.position + step * ranks, digest=digest, sampler=self.kept_state())
+        keys = batch if self._counts_samples else [batch]
+        if self.shared is None:
+            ranks, digest = 1, self._digest(keys, place.digest)
+        else:
+            ranks, digest = self.shared.num_replicas, 0
+        return Place(place.epoch, place.position + len(keys) * ranks, digest, self.kept_state())
 
 
 class Ordered:
@@ -150,12 +149,25 @@ class Ordered:
         return self
 
     def __next__(self) -> Any:
-        self.draw()
-        batch = next(self._batches)  # type: ignore[arg-type]
-        if isinstance(batch, Iterator):
-            batch = list(batch)
+        batch = self._take()
         self._handed.append(self._order.after(self._handed[-1], batch))
         return batch
+
+    def arrays(self) -> Iterator[NDArray[np.int64]]:
+        """The same batches as arrays of indices."""
+        while True:
+            try:
+                batch = self._take()
+            except StopIteration:
+                return
+            indices = index_array(batch)
+            self._handed.append(self._order.after(self._handed[-1], indices))
+            yield indices
+
+    def _take(self) -> Any:
+        self.draw()
+        batch = next(self._batches)  # type: ignore[arg-type]
+        return list(batch) if isinstance(batch, Iterator) else batch
 
     def draw(self) -> None:
         """Lets the samplers draw what they draw before their first batch, where they have not."""
@@ -193,7 +205,7 @@ class Counted:
 
     def delivered(self) -> None:
         """The consumer got the next batch."""
-        self.place = replace(self.place, position=self.place.position + 1)
+        self.place = Place(self.place.epoch, self.place.position + 1)
 
     def end(self) -> None:
         """The consumer was told that the epoch is over."""
@@ -203,10 +215,17 @@ class Counted:
 def digest_of(keys: Sequence[Any], digest: int) -> int:
     """A checksum of indices, or of other keys by their repr, that goes on from the one before."""
     try:
-        data = np.asarray(keys, np.int64).tobytes()
+        data: Any = index_array(keys)
     except (TypeError, ValueError, OverflowError):
         data = repr(list(keys)).encode()
     return zlib.crc32(data, digest)
+
+
+def index_array(keys: Any) -> NDArray[np.int64]:
+    """Indices as an array; raises TypeError, ValueError or OverflowError for other keys."""
+    if isinstance(keys, (np.ndarray, torch.Tensor)):
+        return np.ascontiguousarray(keys, np.int64)
+    return np.fromiter(keys, np.int64, len(keys))
 
 
 def _shares_out(sampler: Any) -> bool:
