@@ -75,12 +75,17 @@ class PhotoFiles:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PhotoSubset:
     """Some photos of a source, by the subset's own indices."""
 
     whole: PhotoSource
     indices: Sequence[int]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PhotoSubset) or self.whole != other.whole:
+            return False
+        return self.indices is other.indices or np.array_equal(self.indices, other.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
