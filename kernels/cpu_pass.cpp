@@ -168,8 +168,36 @@ Canvas* lay_out(Memory& block, const Steps& steps, Arena& work) {
   return &c;
 }
 
+// Asks for a small image's bytes while the row before is run, a few lines at a time: the machine waits where more are
+// asked for at once than it can have under way. A large image's own rows are foreseen by the machine.
+struct Ahead {
+  enum : int { LINE = 64, FEW = 12, SMALL = 4096 };
+  const u8* plane[3];
+  int planes = 0;
+  ptrdiff_t bytes = 0, at = 0;  // of a plane, and how many of them were asked for
+
+  void begin(const Job& job, int row) {
+    const Source& s = job.sources[row];
+    const bool interleaved = s.stride_c == 1 && s.stride_x == job.channels;
+    at = 0;
+    bytes = s.h * s.stride_y;
+    planes = interleaved ? 1 : job.channels;
+    if (s.stride_y != s.w * s.stride_x || !(interleaved || s.stride_x == 1) || s.h * s.w > SMALL) planes = 0;
+    for (int k = 0; k < planes; k++) plane[k] = s.data() + k * s.stride_c;
+  }
+
+  void ask(int lines) {
+    for (; lines > 0 && planes > 0; lines--) {
+      __builtin_prefetch(plane[planes - 1] + at, 0, 2);
+      if ((at += LINE) < bytes) continue;
+      at = 0;
+      planes--;
+    }
+  }
+};
+
 // Everything up to the finish: the row's bytes, with a pending table and mirrorings. Null where memory is lacking.
-Canvas* draw_canvas(const Job& job, int row, Memory& block, Memory& steps_memory) {
+Canvas* draw_canvas(const Job& job, int row, Memory& block, Memory& steps_memory, Ahead& ahead) {
   Steps steps;
   Arena work;
   if (!steps_of(job, row, steps_memory, steps)) return nullptr;
@@ -184,19 +212,11 @@ Canvas* draw_canvas(const Job& job, int row, Memory& block, Memory& steps_memory
   }
   for (int i = 0; i < steps.count; i++) {
     const Step& step = steps.step[i];
+    ahead.ask(Ahead::FEW);
     if (is_map(*step.call)) run_geometry(*c, job.channels, step.map, job.pillow13, work);
     else run_call(*c, job.channels, *step.call, work);
   }
   return c;
-}
-
-// Asks for a small image's bytes while the row before is run; a large one's own rows are foreseen by the machine.
-void prefetch(const Job& job, int row) {
-  const Source& s = job.sources[row];
-  const ptrdiff_t bytes = s.h * s.w;
-  if (s.stride_x != 1 || s.stride_y != s.w || bytes > 4096) return;
-  for (int k = 0; k < job.channels; k++)
-    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(s.data() + k * s.stride_c + i, 0, 2);
 }
 
 }  // namespace
@@ -208,8 +228,9 @@ bool run_rows(const Job& job, int start, int count, Scratch& scratch) {
   set_tables(tables, job);
   int drawn[2] = {-1, -1};  // which row each canvas holds
   Canvas* canvas[2] = {nullptr, nullptr};
+  Ahead ahead;
   const auto draw = [&](int i, int row) {
-    canvas[i] = draw_canvas(job, row, scratch.canvas[i], scratch.steps);
+    canvas[i] = draw_canvas(job, row, scratch.canvas[i], scratch.steps, ahead);
     drawn[i] = canvas[i] ? row : -1;
     return canvas[i] != nullptr;
   };
@@ -218,13 +239,15 @@ bool run_rows(const Job& job, int start, int count, Scratch& scratch) {
   const auto row_at = [&](int i) { return job.order ? job.order[start + i] : start + i; };
   for (int i = 0; i < count && fits; i++) {
     const int row = row_at(i);
-    if (i + 1 < count) prefetch(job, row_at(i + 1));
+    if (i + 1 < count) ahead.begin(job, row_at(i + 1));
+    ahead.ask(Ahead::FEW);
     if (drawn[own] != row && drawn[own ^ 1] == row) own ^= 1;
     fits = drawn[own] == row || draw(own, row);
     const auto canvas_of = [&](int partner) {
       if (drawn[own ^ 1] != partner) fits = draw(own ^ 1, partner);
       return canvas[own ^ 1];
     };
+    ahead.ask(INT_MAX);
     fits = fits && finish_row(job, row, *canvas[own], tables, canvas_of, arena);
   }
   if (job.stream) end_stream();

@@ -16,6 +16,7 @@ import augengine as ae
 from augengine.data import memory
 from augengine.data.memory import memory_batches
 from augengine.data.memory_sources import memory_source
+from augengine.data.order import index_array
 from augengine.data.stats import LoaderStats
 
 CPU = torch.device("cpu")
@@ -24,11 +25,8 @@ CPU = torch.device("cpu")
 def batches_of(dataset, index_batches, pipeline=None, epoch=0, device=CPU):
     source = memory_source(dataset)
     assert source is not None
-    return list(
-        memory_batches(
-            index_batches, source, pipeline or crops(16), epoch, device, False, default_collate, LoaderStats()
-        )
-    )
+    options = (pipeline or crops(16), epoch, device, False, default_collate, LoaderStats())
+    return list(memory_batches(map(index_array, index_batches), source, *options))
 
 
 def by_samples(dataset, ids, pipeline=None, epoch=0):
@@ -161,7 +159,7 @@ def test_finished_batches_are_pinned_where_that_is_wanted(with_targets, monkeypa
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: seen.append(self) or self)
     tensors = [torch.from_numpy(some_pixels(3, 9, 8)), torch.from_numpy(LABELS)]
     source = memory_source(TensorDataset(*tensors[: 1 + with_targets]))
-    (batch,) = memory_batches([[0, 1]], source, crops(4), 0, CPU, True, default_collate, LoaderStats())
+    (batch,) = memory_batches([np.array([0, 1])], source, crops(4), 0, CPU, True, default_collate, LoaderStats())
     assert len(batch) == 1 + with_targets
     assert all(any(part is other for other in seen) for part in batch)
 
@@ -199,10 +197,16 @@ def test_an_index_that_a_subset_lacks_is_an_index_error(indices, index):
         batches_of(dataset, [[index]])
 
 
-def test_batches_of_tensors_of_indices_are_taken():
-    ours = batches_of(cifar_set := cifar(), [torch.tensor([4, 2]), [torch.tensor(4), torch.tensor(2)]])
-    for images, _ in ours:
-        assert torch.equal(images, by_samples(cifar_set, [4, 2])[0])
+@pytest.mark.parametrize(
+    "batch",
+    [torch.tensor([4, 2]), [torch.tensor(4), torch.tensor(2)], np.array([4, 0, 2])[::2], {4: None, 2: None}.keys()],
+    ids=["tensor", "tensors", "strided array", "view"],
+)
+def test_batches_of_indices_of_other_kinds_are_taken(batch):
+    dataset = cifar()
+    loader = ae.DataLoader(dataset, batch_sampler=[batch], pipeline=crops(16))
+    ((images, _),) = loader
+    assert torch.equal(images, by_samples(dataset, [4, 2])[0])
 
 
 def test_an_empty_batch_is_refused():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import torch
 
 from augengine.data import disk_store, room
 from augengine.data.cached import CachedSource, DecodedCache, RamStore, make_cache
@@ -357,3 +358,11 @@ def test_fingerprint_of_a_subset_is_of_its_indices():
     prints = [PhotoSubset(whole, indices).fingerprint() for indices in ([1, 2], [2, 1], [1], range(9))]
     assert len({*prints, whole.fingerprint()}) == 5
     assert PhotoSubset(whole, np.array([1, 2])).fingerprint() == prints[0]
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_subsets_of_the_same_photos_are_equal_whatever_holds_their_indices(kind):
+    whole = PhotoFiles([(f"/data/{i}.jpg", 0) for i in range(9)])
+    assert PhotoSubset(whole, kind([1, 2])) == PhotoSubset(whole, [1, 2])
+    assert PhotoSubset(whole, kind([1, 2])) != PhotoSubset(whole, kind([2, 1]))
+    assert PhotoSubset(whole, kind([1, 2])) != PhotoSubset(PhotoFiles([("/other.jpg", 0)] * 9), kind([1, 2]))

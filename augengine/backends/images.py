@@ -71,7 +71,7 @@ def _dense(images: torch.Tensor) -> Images:
         raise ValueError(f"images: got shape {tuple(shape)}, an empty batch; expected at least one image")
     if channels not in (1, 3) or not (0 < h <= MAX_SIDE and 0 < w <= MAX_SIDE):
         raise _bad_shape(images, channels, "images")
-    offsets, sizes = _layout(count, h, w, images.stride())
+    offsets, sizes = layout(count, h, w, images.stride())
     table = offsets.copy()
     pointers = table[:, 0]
     pointers += images.data_ptr()
@@ -79,7 +79,7 @@ def _dense(images: torch.Tensor) -> Images:
 
 
 @lru_cache(maxsize=16)
-def _layout(count: int, h: int, w: int, strides: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def layout(count: int, h: int, w: int, strides: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The `table` of a dense batch that starts at address 0, and its `sizes`; read-only."""
     step, *inner = strides
     table = np.empty((count, 6), np.int64)

@@ -50,7 +50,7 @@ def images_in(batch: Any) -> int:
     """How many samples a batch has: the length of its first tensor, or of what it is a list of."""
     first = next(tensors_of(batch), None)
     if first is not None:
-        return len(first) if first.ndim else 1
+        return first.shape[0] if first.ndim else 1
     return len(batch) if hasattr(batch, "__len__") else 1
 
 

@@ -14,8 +14,10 @@ PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 HUFFMAN_CODED = (0xC0, 0xC1, 0xC2)  # frames of baseline, extended sequential and progressive JPEGs
 WITHOUT_LENGTH = frozenset(range(0xD0, 0xD9)) | {0x01}  # RSTn, SOI, TEM
 TABLES = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})  # DHT, DQT, DRI, COM, APPn
-MARKER = re.compile(rb"\xff[^\x00\xff]")
-MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # "\xff+" would be sought at a twentieth of the speed
+ORDERLY = TABLES | FRAMES | {SOS}
+FIND_MARKER = re.compile(rb"\xff[^\x00\xff]").search
+# "\xff+" would be sought at a twentieth of the speed.
+FIND_MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]").search
 SMOOTHED_BY = 10  # coefficients of a block in whose absence libjpeg smooths between blocks
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
@@ -45,18 +47,18 @@ def read_header(data: bytes) -> JpegHeader | None:
     header = JpegHeader()
     expected = 2
     for marker, start, end in segments(data):
-        header.orderly &= start == expected + 4 and (marker in TABLES or marker in FRAMES or marker == SOS)
+        if start != expected + 4 or marker not in ORDERLY:
+            header.orderly = False
         expected = end
-        segment = data[start:end]
         if marker in FRAMES:
-            _read_frame(header, marker, segment)
+            _read_frame(header, marker, data[start:end])
         elif marker == APP1:
-            _read_app1(header, segment)
-        elif marker == APP14 and segment.startswith(b"Adobe") and len(segment) >= 12:
-            header.adobe_transform = segment[11]
+            _read_app1(header, data[start:end])
+        elif marker == APP14 and data.startswith(b"Adobe", start, end) and end >= start + 12:
+            header.adobe_transform = data[start + 11]
         elif marker == SOS:
             # A decoder keeps the whole photo's coefficients until it has seen every scan, unless the first has all.
-            header.many_scans = header.frame in PROGRESSIVE or segment[:1] != bytes([len(header.components)])
+            header.many_scans = header.frame in PROGRESSIVE or data[start:end][:1] != bytes([len(header.components)])
             header.scans_at = start - 4
             return header if header.frame else None
     return None
@@ -67,20 +69,20 @@ def segments(data: bytes, at: int = 2) -> Iterator[tuple[int, int, int]]:
 
     As libjpeg finds them: what lies between one's end and the next marker is passed over, the data of a scan too.
     """
-    find = MARKER
-    while (found := find.search(data, at)) is not None:
+    find, size = FIND_MARKER, len(data)
+    while (found := find(data, at)) is not None:
         at = found.end()
         marker = data[at - 1]
-        if marker == EOI:
+        if marker == EOI or at + 2 > size:
             return
         if marker in WITHOUT_LENGTH:
             continue
-        end = at + int.from_bytes(data[at : at + 2], "big")
-        if not at + 2 <= end <= len(data):
+        end = at + (data[at] << 8 | data[at + 1])
+        if not at + 2 <= end <= size:
             return
         yield marker, at + 2, end
         at = end
-        find = MARKER_AFTER_SCAN if marker == SOS else MARKER
+        find = FIND_MARKER_AFTER_SCAN if marker == SOS else FIND_MARKER
 
 
 def check_scans(name: str, data: bytes, header: JpegHeader, options: OpenOptions) -> None:

@@ -258,7 +258,8 @@ class DataLoader(torch.utils.data.DataLoader[T]):
     def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Made:
         self.stats.threads = 1
         options = (self._device, self.pin_memory, self.collate_fn, self.stats)
-        return memory_batches(self._index_batches(), source, pipeline, epoch, *options)
+        batches = self._ahead(iter(self._index_sampler).arrays())
+        return memory_batches(batches, source, pipeline, epoch, *options)
 
     def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> PhotoBatches:
         stream = _decoding_stream(self._device) if self._device.type == "cuda" else None
@@ -271,11 +272,10 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         options = (self._device, self.pin_memory, stream, self._on_error, self.collate_fn, self.stats)
         work = PhotoWork(reader, pipeline, epoch, *options)
         prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
-        return PhotoBatches(self._index_batches(), work, self._threads, prefetch, self.timeout)
+        return PhotoBatches(self._ahead(iter(self._index_sampler)), work, self._threads, prefetch, self.timeout)
 
-    def _index_batches(self) -> Iterator[Any]:
-        """What torch's iterator would take, as far ahead as it would with these workers."""
-        batches = iter(self._index_sampler)
+    def _ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Index batches, taken as far ahead as torch's iterator would with these workers."""
         return taken_ahead(batches, self.num_workers * (self.prefetch_factor or 1)) if self.num_workers else batches
 
     def _sample_batches(self, route: Route, epoch: int) -> Made:

@@ -2,7 +2,7 @@
 
 import hashlib
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
-from augengine.backends.images import Images
+from augengine.backends.images import Images, layout
 from augengine.data.batches import EMPTY_BATCH, Counting, Made, pinned
 from augengine.data.stats import LoaderStats
 from augengine.pipeline import Pipeline
@@ -31,7 +31,7 @@ class Labels:
     def take(self, rows: NDArray[np.int64]) -> Any:
         """The targets of these rows as torch's loader collates them."""
         if self.tensor is not None:
-            return self.tensor[_moved(rows, self.tensor.device)]
+            return self.tensor.index_select(0, _moved(rows, self.tensor.device))
         values = [self.raw[row] for row in rows.tolist()]
         return default_collate(values if self.sample is None else [self.sample(value) for value in values])
 
@@ -91,7 +91,7 @@ class MemorySet:
         rows = ids
         for level in self.levels:
             rows = level[rows]
-        count = len(self.pixels)
+        count = self.pixels.shape[0]
         if int(rows.view(np.uint64).max()) < count:  # negative ones are large here
             return rows
         wrapped = np.where(rows < 0, rows + count, rows)
@@ -105,17 +105,16 @@ class MemorySet:
             return pixels.index_select(0, _moved(rows, pixels.device))
         _, channels, h, w = pixels.shape
         step, *inner = pixels.stride()
-        table = np.empty((len(rows), 6), np.int64)
-        np.multiply(rows, step, out=table[:, 0])
-        table[:, 0] += pixels.data_ptr()
-        table[:, 1:] = (h, w, *inner)
-        sizes = np.empty((len(rows), 2), np.int32)
-        sizes[:] = (h, w)
+        at_zero, sizes = layout(len(rows), h, w, (0, *inner))
+        table = at_zero.copy()
+        pointers = table[:, 0]
+        np.multiply(rows, step, out=pointers)
+        pointers += pixels.data_ptr()
         return Images(table, sizes, channels, pixels.device, pixels)
 
 
 def memory_batches(
-    index_batches: Iterable[Sequence[int]],
+    index_batches: Iterable[NDArray[np.int64]],
     source: MemorySet,
     pipeline: Pipeline,
     epoch: int,
@@ -131,8 +130,7 @@ def memory_batches(
     """
     there = source.on(device)
 
-    def make(indices: Sequence[int]) -> Any:
-        ids = np.fromiter(indices, np.int64, len(indices))
+    def make(ids: NDArray[np.int64]) -> Any:
         if not len(ids):
             raise ValueError(EMPTY_BATCH)
         with stats.timed("fetch"):
@@ -150,7 +148,7 @@ def _augmented(
 ) -> list[Any]:
     if targets is None:
         return [pipeline(images, sample_ids=ids, epoch=epoch)]
-    if isinstance(targets, Tensor):
+    if isinstance(targets, Tensor) and targets.device != device:
         targets = targets.to(device)
     return list(pipeline(images, targets, sample_ids=ids, epoch=epoch))
 

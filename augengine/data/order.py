@@ -3,9 +3,8 @@
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +15,7 @@ from augengine.data.randomness import Randomness, own_generators
 from augengine.data.shard_sampler import ShardSampler
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """How far the consumer of an epoch has come.
 
     `position` counts samples of the global order, those of all ranks; where a batch sampler of the user's own makes
@@ -36,7 +34,8 @@ class Order:
 
     Ranks are those of a sampler that shares a global order out as DistributedSampler does: rank r of R takes what
     stands at r, r + R, ..., and the first samples once more where the last step would leave ranks without one. What
-    such a global order still holds at some place can be shared out to another number of ranks.
+    such a global order still holds at some place can be shared out to another number of ranks. The epoch's number alone
+    says what a `known` order is.
     """
 
     def __init__(self, sampler: Any, batch_sampler: Any, generator: torch.Generator | None) -> None:
@@ -45,6 +44,9 @@ class Order:
         self.sampler = batch_sampler if own else sampler if batch_sampler is None else batch_sampler.sampler
         self.counts_batches = own
         self.shared = self.sampler if _shares_out(self.sampler) else None
+        self.keeps_state = self.shared is None and callable(getattr(self.sampler, "state_dict", None))
+        self.known = self.shared is not None or type(self.sampler) is SequentialSampler
+        self._counts_samples = not own and batch_sampler is not None
         self.generators = own_generators([*self.samplers(), _Holder(generator)])
         self._next: Ordered | None = None
 
@@ -78,11 +80,7 @@ class Order:
 
     def draws(self) -> bool:
         """Whether the order may come from a generator."""
-        return bool(not self.is_known() or self.generators)
-
-    def is_known(self) -> bool:
-        """Whether the epoch's number alone says what the order is."""
-        return bool(self.kind()["sampler"] != "own")
+        return bool(not self.known or self.generators)
 
     def count(self) -> int | None:
         """How long the order is, of all ranks together; None where the sampler doesn't say."""
@@ -90,13 +88,9 @@ class Order:
             return len(self.shared.dataset)
         return len(self.sampler) if hasattr(self.sampler, "__len__") else None
 
-    def keeps_state(self) -> bool:
-        """Whether its sampler keeps a state itself, by torchdata's convention."""
-        return self.shared is None and callable(getattr(self.sampler, "state_dict", None))
-
     def kept_state(self) -> Any:
         """The state of a sampler that keeps one itself; None for others."""
-        return self.sampler.state_dict() if self.keeps_state() else None
+        return self.sampler.state_dict() if self.keeps_state else None
 
     def samplers(self) -> list[Any]:
         """All samplers that make this order."""
@@ -127,7 +121,7 @@ class Order:
             return self._batched(iter(self.sampler))
         keys = iter(self.sampler)
         had = list(islice(keys, place.position))
-        if not self.is_known() and self._digest(had, 0) != place.digest:
+        if not self.known and self._digest(had, 0) != place.digest:
             raise ValueError(
                 f"DataLoader.load_state_dict: {type(self.sampler).__name__} gives another order than the one that was "
                 f"saved; expected the same first {place.position} {'batches' if self.counts_batches else 'samples'}: "
@@ -145,7 +139,7 @@ class Order:
             ) from error
 
     def _batched(self, keys: Iterable[Any]) -> Iterator[Any]:
-        if self.counts_batches or self.batch_sampler is None:
+        if not self._counts_samples:
             return iter(keys)
         return iter(BatchSampler(keys, self.batch_sampler.batch_size, self.batch_sampler.drop_last))
 
@@ -156,15 +150,12 @@ class Order:
 
     def after(self, place: Place, batch: Any) -> Place:
         """The place behind a batch that was handed out at `place`."""
-        alone = self.batch_sampler is None
-        ranks = self.shared.num_replicas if self.shared is not None else 1
-        step = 1 if self.counts_batches or alone else len(batch)
-        keys = [batch] if self.counts_batches or alone else batch
-        digest = 0 if self.is_known() else self._digest(keys, place.digest)
-        position = place.position + step * ranks
+        keys = batch if self._counts_samples else [batch]
+        digest = 0 if self.known else self._digest(keys, place.digest)
+        position = place.position + len(keys)
         if self.shared is not None:  # whose last step may hold samples of the beginning once more
-            position = min(position, len(self.shared.dataset))
-        return replace(place, position=position, digest=digest, sampler=self.kept_state())
+            position = min(place.position + len(keys) * self.shared.num_replicas, len(self.shared.dataset))
+        return Place(place.epoch, position, digest, self.kept_state())
 
 
 class Ordered:
@@ -187,12 +178,25 @@ class Ordered:
         return self
 
     def __next__(self) -> Any:
-        self.draw()
-        batch = next(self._batches)  # type: ignore[arg-type]
-        if isinstance(batch, Iterator):
-            batch = list(batch)
+        batch = self._take()
         self._handed.append(self._order.after(self._handed[-1], batch))
         return batch
+
+    def arrays(self) -> Iterator[NDArray[np.int64]]:
+        """The same batches as arrays of indices."""
+        while True:
+            try:
+                batch = self._take()
+            except StopIteration:
+                return
+            indices = index_array(batch)
+            self._handed.append(self._order.after(self._handed[-1], indices))
+            yield indices
+
+    def _take(self) -> Any:
+        self.draw()
+        batch = next(self._batches)  # type: ignore[arg-type]
+        return list(batch) if isinstance(batch, Iterator) else batch
 
     def draw(self) -> None:
         """Lets the samplers draw what they draw before their first batch, where they have not."""
@@ -232,7 +236,7 @@ class Counted:
 
     def delivered(self, came: int) -> None:
         """The consumer got a batch more."""
-        self.place = replace(self.place, position=self.place.position + 1)
+        self.place = Place(self.place.epoch, self.place.position + 1)
 
     def end(self) -> None:
         """The consumer was told that the epoch is over."""
@@ -242,7 +246,7 @@ class Counted:
 def digest_of(keys: Sequence[Any], digest: int) -> int:
     """A checksum of indices, or of other keys by their repr, that goes on from the one before."""
     try:
-        data = np.asarray(keys, np.int64).tobytes()
+        data: Any = index_array(keys)
     except (TypeError, ValueError, OverflowError):
         data = repr(list(keys)).encode()
     return zlib.crc32(data, digest)
@@ -259,6 +263,13 @@ def taken_ahead(batches: Iterator[Any], count: int) -> Iterator[Any]:
             yield batch
 
     return rest()
+
+
+def index_array(keys: Any) -> NDArray[np.int64]:
+    """Indices as an array; raises TypeError, ValueError or OverflowError for other keys."""
+    if isinstance(keys, (np.ndarray, torch.Tensor)):
+        return np.ascontiguousarray(keys, np.int64)
+    return np.fromiter(keys, np.int64, len(keys))
 
 
 def _shares_out(sampler: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -68,19 +69,33 @@ class PhotoFiles:
     @cached_property
     def _fingerprint(self) -> str:
         paths = [path for path, _ in self.samples]
-        shared = os.path.commonprefix(paths).rfind(os.sep) + 1  # noqa: RUF071
+        extremes = [min(paths), max(paths)] if paths else []  # which share what all do
+        shared = os.path.commonprefix(extremes).rfind(os.sep) + 1  # noqa: RUF071
         digest = blake2b(digest_size=16)
         digest.update("\0".join([path[shared:] for path in paths]).encode(errors="surrogateescape"))
-        digest.update("\0".join([str(target) for _, target in self.samples]).encode())
+        digest.update(_target_bytes([target for _, target in self.samples]))
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
+def _target_bytes(targets: list[Any]) -> bytes:
+    """What tells targets apart: class indices, of which there may be millions, as they are, others by their text."""
+    try:
+        return array("q", targets).tobytes()
+    except (TypeError, OverflowError):
+        return "\0".join(map(str, targets)).encode()
+
+
+@dataclass(frozen=True, eq=False)
 class PhotoSubset:
     """Some photos of a source, by the subset's own indices."""
 
     whole: PhotoSource
     indices: Sequence[int]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PhotoSubset) or self.whole != other.whole:
+            return False
+        return self.indices is other.indices or np.array_equal(self.indices, other.indices)
 
     def __len__(self) -> int:
         return len(self.indices)

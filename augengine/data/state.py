@@ -136,7 +136,7 @@ def check_fits(state: State, order: Order | None, dataset: dict[str, Any], seed:
             f"{NAME}: was saved with {len(state.start.own)} generator(s) of the loader and its samplers, and this "
             f"loader has {len(order.generators)}; expected generator= to be given as it was"
         )
-    if state.place.sampler is not None and not order.keeps_state():
+    if state.place.sampler is not None and not order.keeps_state:
         raise ValueError(f"{NAME}.sampler: got a state for the sampler, and {type(order.sampler).__name__} keeps none")
     if (count := order.count()) is not None and state.place.position > count:
         raise ValueError(f"{NAME}.position: got {state.place.position}; the order has {count} {unit}")
