@@ -56,8 +56,9 @@ class ImageFolder(Dataset[tuple[Any, Any]]):
 
 
 def _decode(path: str) -> Any:
+    pillow = load_pillow()
     try:
-        with load_pillow().open(path) as opened:
+        with pillow.open(path) as opened:
             return opened.convert("RGB")
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:  # its message has the path
