@@ -39,7 +39,19 @@ class Photo:
 
 Task = tuple["BatchUnderway", int]
 Batch = Any
-Finished = tuple[Batch, Any]  # and the CUDA event after which it is there
+Finished = Any  # (batch, the CUDA event after which it is there), or Failed
+
+
+class Failed:
+    """A batch's error, which is given away: frames of its traceback hold the batch, and it would hold them."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error: BaseException | None = error
+
+    def give(self) -> BaseException:
+        """The error, once."""
+        error, self._error = self._error, None
+        return error or RuntimeError("DataLoader: the batch's error was raised before")
 
 
 class BatchUnderway:
@@ -64,7 +76,7 @@ class BatchUnderway:
         """Ends the batch with the first of its errors."""
         with self._lock:
             if not self.done.done():
-                self.done.set_exception(error)
+                self.done.set_result(Failed(error))
 
 
 @dataclass(frozen=True)
@@ -260,7 +272,10 @@ class PhotoBatches(Iterator[Batch]):
             raise RuntimeError(f"DataLoader timed out after {self._timeout_s} seconds")
         done, self._next = self._next, None
         self.came += 1
-        parts, ready = done.result()
+        result = done.result()
+        if isinstance(result, Failed):
+            raise result.give()
+        parts, ready = result
         if ready is not None:
             _join(parts, ready)
         return parts
