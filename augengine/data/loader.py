@@ -56,6 +56,8 @@ class DataLoader(torch.utils.data.DataLoader[T]):
       repeat bit for bit. `hardware_share`, a fraction in [0, 1], is what the GPU's JPEG hardware gets of what "gpu" or
       "dali" decodes there (None: the library's own). `prefetch_factor` (2) batches or more are made ahead. Threads
       need no `worker_init_fn`, which is not called, nor `persistent_workers`.
+    - Sets in memory (torchvision's small ones, a `TensorDataset` of uint8 images) need no workers: with `num_workers`
+      above 0, one thread makes `prefetch_factor` batches ahead, on the CPU.
     - From any other map-style dataset torch's own workers fetch uint8 images, and the engine augments the batch.
       Samples are images, (image, ...) tuples, or mappings with the image under "image", "img" or "pixel_values".
 
@@ -235,8 +237,13 @@ class DataLoader(torch.utils.data.DataLoader[T]):
     def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         self.stats.threads = 1
         indices = iter(self._index_sampler).arrays()
-        options = (self._device, self.pin_memory, self.collate_fn, self.stats)
+        # A GPU's batches are under way when they are asked for, whoever asks.
+        ahead = self._prefetch() if self.num_workers and self._device.type == "cpu" else 0
+        options = (self._device, self.pin_memory, self.collate_fn, self.stats, ahead, self.timeout)
         return memory_batches(indices, source, pipeline, epoch, *options)
+
+    def _prefetch(self) -> int:
+        return 2 if self.prefetch_factor is None else self.prefetch_factor
 
     def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> Iterator[Any]:
         indices = iter(self._index_sampler)
@@ -249,8 +256,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         reader = Reader(photos, self._decoder, decoded, self.stats)
         options = (self._device, self.pin_memory, stream, self._on_error, self.collate_fn, self.stats)
         work = PhotoWork(reader, pipeline, epoch, *options)
-        prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
-        return photo_batches(indices, work, self._threads, prefetch, self.timeout)
+        return photo_batches(indices, work, self._threads, self._prefetch(), self.timeout)
 
     def _sample_batches(self, route: Route, epoch: int) -> Iterator[Any]:
         if self._fetcher is None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from augengine.backends.images import Images, layout
+from augengine.data.ahead import made_ahead
 from augengine.data.batches import EMPTY_BATCH, pinned
 from augengine.data.stats import LoaderStats
 from augengine.pipeline import Pipeline
@@ -122,22 +123,30 @@ def memory_batches(
     pin_memory: bool,
     collate: Callable[[Any], Any],
     stats: LoaderStats,
+    ahead: int = 0,
+    timeout_s: float = 0,
 ) -> Iterator[Any]:
-    """The finished batches in order, made as they are asked for: [images, targets], or [images] without targets.
+    """The finished batches in order: [images, targets], or [images] without targets.
 
     They are those of torch's own collate function, or what `collate` makes of such samples. A sample draws by its
-    index in the outermost dataset, as photos do.
+    index in the outermost dataset, as photos do. So many as `ahead` says are made by a thread while the consumer has
+    one; with 0, each is made when it is asked for.
     """
     there = source.on(device)
-    for ids in index_batches:
+
+    def finished(ids: NDArray[np.int64]) -> Any:
         if not len(ids):
             raise ValueError(EMPTY_BATCH)
         with stats.timed("fetch"):
             images, targets = there.batch(ids)
         with stats.timed("augment"):
-            finished = _augmented(images, targets, pipeline, ids, epoch, device)
-        batch = finished if collate is default_collate else collate(_samples(finished, targets, source.owner))
-        yield pinned(batch) if pin_memory else batch
+            parts = _augmented(images, targets, pipeline, ids, epoch, device)
+        batch = parts if collate is default_collate else collate(_samples(parts, targets, source.owner))
+        return pinned(batch) if pin_memory else batch
+
+    if ahead == 0:
+        return (finished(ids) for ids in index_batches)  # which ends with an error, as the other does
+    return made_ahead(index_batches, lambda thread, ids: (thread.submit(finished, ids), ahead), 1, timeout_s, stats)
 
 
 def _augmented(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from augengine.data.ahead import made_ahead
 from augengine.data.batches import EMPTY_BATCH, pinned, tensors_of
 from augengine.data.encoded import Decoder, RegionDecoder
 from augengine.data.held import Held
@@ -21,7 +22,6 @@ from augengine.data.sources import PhotoSource
 from augengine.data.stats import LoaderStats
 from augengine.pipeline import Pipeline
 
-THREAD_NAME = "augengine-photos"
 HELD = Held()
 CHUNK = 16  # files a task at most: long beside a task's own cost, short beside a batch
 MANY = 200  # files in a call of a decoder that works beside the threads: what fills a GPU's
@@ -233,46 +233,28 @@ class PhotoWork:
 def photo_batches(
     index_batches: Iterable[Sequence[int]], work: PhotoWork, threads: int, prefetch: int, timeout_s: float
 ) -> Iterator[Batch]:
-    """The finished batches, in order, of which `prefetch` are on their way while the consumer has one.
-
-    However it ends (exhausted, dropped, or by an exception), its threads end with it.
-    """
+    """The finished batches in order, of which `prefetch` or more are on their way: see `made_ahead`."""
     beside = work.decoder.beside is not None
-    executor = ThreadPoolExecutor(threads + FEEDERS * beside, THREAD_NAME)
-    on_the_way: deque[Future[Finished]] = deque()
-    try:
-        for batch in index_batches:
-            ids = [int(i) for i in batch]
-            if not ids:
-                raise ValueError(EMPTY_BATCH)
-            chunk, ahead = len(ids), prefetch
-            if not work.decoder.whole_batches:
-                chunk = min(CHUNK, -(-len(ids) // (4 * threads)))
-                ahead = max(prefetch, (2 * threads + beside * (FEEDERS * MANY + threads * CHUNK)) // len(ids))
-            on_the_way.append(work.submit(executor, ids, chunk))
-            if len(on_the_way) > ahead:
-                yield _result(on_the_way, timeout_s, work.stats)
-        while on_the_way:
-            yield _result(on_the_way, timeout_s, work.stats)
-    finally:
-        work.waiting.clear()
-        # The garbage collector may run this in one of the threads, which can't wait for itself.
-        inside = threading.current_thread().name.startswith(THREAD_NAME)
-        executor.shutdown(wait=not inside, cancel_futures=True)
+
+    def submit(executor: ThreadPoolExecutor, batch: Sequence[int]) -> tuple[Future[Finished], int]:
+        ids = [int(i) for i in batch]
+        if not ids:
+            raise ValueError(EMPTY_BATCH)
+        chunk, ahead = len(ids), prefetch
+        if not work.decoder.whole_batches:
+            chunk = min(CHUNK, -(-len(ids) // (4 * threads)))
+            ahead = max(prefetch, (2 * threads + beside * (FEEDERS * MANY + threads * CHUNK)) // len(ids))
+        return work.submit(executor, ids, chunk), ahead
+
+    workers = threads + FEEDERS * beside
+    return map(_joined, made_ahead(index_batches, submit, workers, timeout_s, work.stats, work.waiting.clear))
 
 
-def _result(on_the_way: deque[Future[Finished]], timeout_s: float, stats: LoaderStats) -> Batch:
-    stats.ready += sum(batch.done() for batch in on_the_way)
-    batch = on_the_way.popleft()
-    try:
-        parts, ready = batch.result(timeout_s or None)
-    except TimeoutError as error:
-        if batch.done():
-            raise
-        raise RuntimeError(f"DataLoader timed out after {timeout_s} seconds") from error
+def _joined(finished: Finished) -> Batch:
+    batch, ready = finished
     if ready is not None:
-        _join(parts, ready)
-    return parts
+        _join(batch, ready)
+    return batch
 
 
 def _join(batch: Batch, ready: Any) -> None:
