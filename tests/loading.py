@@ -6,7 +6,7 @@ import torch
 from oracle import RESIZE_ORDER
 
 import augengine as ae
-from augengine.data.photos import THREAD_NAME
+from augengine.data.ahead import THREAD_NAME
 
 NORMALIZE = ae.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

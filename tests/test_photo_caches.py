@@ -347,6 +347,8 @@ def test_fingerprint_is_of_names_targets_and_order():
         samples[:-1],
         [(path, target + 1) for path, target in samples],
         [*samples[:-1], ("/data/2/x.jpg", 2)],
+        [(path, f"class {target}") for path, target in samples],
+        [(path, f"class {target + 1}") for path, target in samples],
     ]
     assert len({PhotoFiles(variant).fingerprint() for variant in variants}) == len(variants)
     moved = [(path.replace("/data/", "/elsewhere/set/"), target) for path, target in samples]

@@ -23,7 +23,7 @@ from augengine.data.keeper import PlaceKeeper
 from augengine.data.memory import MemorySet, memory_batches
 from augengine.data.on_error import check_on_error
 from augengine.data.order import Counted, Order, Ordered, taken_ahead
-from augengine.data.photos import PhotoBatches, PhotoWork
+from augengine.data.photos import PhotoWork
 from augengine.data.reading import Reader
 from augengine.data.route import Route, default_seed, route_of_pipeline, route_of_transform
 from augengine.data.samples import IndexedDataset, KeyedOrder, Pack, PackWithTail, SampleWork, WorkerStart
@@ -61,7 +61,8 @@ class DataLoader(torch.utils.data.DataLoader[T]):
     - `cache` keeps photos after their first read, `cache_limit` bytes of them at most (None: half of what is free):
       "ram", encoded or, with `cache_decoded`, decoded; "disk", encoded in `cache_dir`. `exif_orientation` turns them
       upright. More than `max_pixels` pixels or `max_scans` scans are refused by the header; None is no limit.
-    - torchvision's sets that lie in memory, and a `TensorDataset` of uint8 images, are read where they lie.
+    - Sets in memory (torchvision's small ones, a `TensorDataset` of uint8 images) are read where they lie and need no
+      workers: with `num_workers` above 0, one thread makes `prefetch_factor` batches ahead, on the CPU.
     - From any other map-style dataset torch's own workers fetch uint8 images, and the engine augments the batch.
       Samples are images, (image, ...) tuples, or mappings with the image under "image", "img" or "pixel_values".
 
@@ -257,11 +258,16 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 
     def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Made:
         self.stats.threads = 1
-        options = (self._device, self.pin_memory, self.collate_fn, self.stats)
+        # A GPU's batches are under way when they are asked for, whoever asks.
+        ahead = self._prefetch() if self.num_workers and self._device.type == "cpu" else 0
+        options = (self._device, self.pin_memory, self.collate_fn, self.stats, ahead, self.timeout)
         batches = self._ahead(iter(self._index_sampler).arrays())
         return memory_batches(batches, source, pipeline, epoch, *options)
 
-    def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> PhotoBatches:
+    def _prefetch(self) -> int:
+        return 2 if self.prefetch_factor is None else self.prefetch_factor
+
+    def _photo_batches(self, photos: PhotoSource, pipeline: Pipeline, epoch: int) -> Made:
         stream = _decoding_stream(self._device) if self._device.type == "cuda" else None
         if self._decoder is None:  # the dataset became one of photos
             self._decoder = self._make_decoder()
@@ -271,8 +277,8 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         reader = Reader(photos, self._decoder, decoded, self.stats)
         options = (self._device, self.pin_memory, stream, self._on_error, self.collate_fn, self.stats)
         work = PhotoWork(reader, pipeline, epoch, *options)
-        prefetch = 2 if self.prefetch_factor is None else self.prefetch_factor
-        return PhotoBatches(self._ahead(iter(self._index_sampler)), work, self._threads, prefetch, self.timeout)
+        batches = self._ahead(iter(self._index_sampler))
+        return photo_batches(batches, work, self._threads, self._prefetch(), self.timeout)
 
     def _ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Index batches, taken as far ahead as torch's iterator would with these workers."""

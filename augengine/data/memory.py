@@ -3,6 +3,7 @@
 import hashlib
 import weakref
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from augengine.backends.images import Images, layout
+from augengine.data.ahead import MadeAhead, caught
 from augengine.data.batches import EMPTY_BATCH, Counting, Made, pinned
 from augengine.data.stats import LoaderStats
 from augengine.pipeline import Pipeline
@@ -122,25 +124,34 @@ def memory_batches(
     pin_memory: bool,
     collate: Callable[[Any], Any],
     stats: LoaderStats,
-) -> Made:
-    """The finished batches in order, made as they are asked for: [images, targets], or [images] without targets.
+    ahead: int = 0,
+    timeout_s: float = 0,
+) -> Made | MadeAhead:
+    """The finished batches in order: [images, targets], or [images] without targets.
 
     They are those of torch's own collate function, or what `collate` makes of such samples. A sample draws by its
-    index in the outermost dataset, as photos do.
+    index in the outermost dataset, as photos do. So many as `ahead` says are made by a thread while the consumer has
+    one; with 0, each is made when it is asked for.
     """
     there = source.on(device)
 
-    def make(ids: NDArray[np.int64]) -> Any:
+    def finished(ids: NDArray[np.int64]) -> Any:
         if not len(ids):
             raise ValueError(EMPTY_BATCH)
         with stats.timed("fetch"):
             images, targets = there.batch(ids)
         with stats.timed("augment"):
-            finished = _augmented(images, targets, pipeline, ids, epoch, device)
-        batch = finished if collate is default_collate else collate(_samples(finished, targets, source.owner))
+            parts = _augmented(images, targets, pipeline, ids, epoch, device)
+        batch = parts if collate is default_collate else collate(_samples(parts, targets, source.owner))
         return pinned(batch) if pin_memory else batch
 
-    return Made(make, Counting(index_batches))
+    if ahead == 0:
+        return Made(finished, Counting(index_batches))
+
+    def submit(thread: ThreadPoolExecutor, ids: NDArray[np.int64]) -> tuple[Future[Any], int]:
+        return thread.submit(caught, finished, ids), ahead
+
+    return MadeAhead(index_batches, submit, 1, timeout_s, stats)
 
 
 def _augmented(

@@ -2,8 +2,8 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from augengine.data.batches import EMPTY_BATCH, pinned, tensors_of
+from augengine.data.ahead import Failed, MadeAhead
+from augengine.data.batches import EMPTY_BATCH, Made, pinned, tensors_of
 from augengine.data.encoded import Decoder, RegionDecoder
 from augengine.data.held import Held
 from augengine.data.on_error import given_up, next_good, replacements
@@ -21,7 +22,6 @@ from augengine.data.sources import PhotoSource
 from augengine.data.stats import LoaderStats
 from augengine.pipeline import Pipeline
 
-THREAD_NAME = "augengine-photos"
 HELD = Held()
 CHUNK = 16  # files a task at most: long beside a task's own cost, short beside a batch
 MANY = 200  # files in a call of a decoder that works beside the threads: what fills a GPU's
@@ -40,18 +40,6 @@ class Photo:
 Task = tuple["BatchUnderway", int]
 Batch = Any
 Finished = Any  # (batch, the CUDA event after which it is there), or Failed
-
-
-class Failed:
-    """A batch's error, which is given away: frames of its traceback hold the batch, and it would hold them."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._error: BaseException | None = error
-
-    def give(self) -> BaseException:
-        """The error, once."""
-        error, self._error = self._error, None
-        return error or RuntimeError("DataLoader: the batch's error was raised before")
 
 
 class BatchUnderway:
@@ -244,72 +232,30 @@ class PhotoWork:
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
 
-class PhotoBatches(Iterator[Batch]):
-    """The finished batches, in order, of which `prefetch` are on their way while the consumer has one.
-
-    One that failed raises its error in its turn, and the next one follows, as from torch's iterators; one that the
-    consumer was not given, because it took too long or the waiting was interrupted, stays the next. The threads end
-    when all is given or the iterator dropped.
-    """
-
-    def __init__(
-        self,
-        index_batches: Iterable[Sequence[int]],
-        work: PhotoWork,
-        threads: int,
-        prefetch: int,
-        timeout_s: float,
-    ) -> None:
-        self.came = 0
-        self._timeout_s = timeout_s
-        self._on_their_way = _in_order(index_batches, work, threads, prefetch)
-        self._next: Future[Finished] | None = None
-
-    def __next__(self) -> Batch:
-        if self._next is None:
-            self._next = next(self._on_their_way)
-        if not wait([self._next], self._timeout_s or None).done:
-            raise RuntimeError(f"DataLoader timed out after {self._timeout_s} seconds")
-        done, self._next = self._next, None
-        self.came += 1
-        result = done.result()
-        if isinstance(result, Failed):
-            raise result.give()
-        parts, ready = result
-        if ready is not None:
-            _join(parts, ready)
-        return parts
-
-
-def _in_order(
-    index_batches: Iterable[Sequence[int]], work: PhotoWork, threads: int, prefetch: int
-) -> Iterator[Future[Finished]]:
+def photo_batches(
+    index_batches: Iterable[Sequence[int]], work: PhotoWork, threads: int, prefetch: int, timeout_s: float
+) -> Made:
+    """The finished batches in order, of which `prefetch` or more are on their way: see `MadeAhead`."""
     beside = work.decoder.beside is not None
-    executor = ThreadPoolExecutor(threads + FEEDERS * beside, THREAD_NAME)
-    on_the_way: deque[Future[Finished]] = deque()
-    try:
-        for batch in index_batches:
-            ids = [int(i) for i in batch]
-            size = max(1, len(ids))
-            chunk, ahead = size, prefetch
-            if not work.decoder.whole_batches:
-                chunk = min(CHUNK, -(-size // (4 * threads)))
-                ahead = max(prefetch, (2 * threads + beside * (FEEDERS * MANY + threads * CHUNK)) // size)
-            on_the_way.append(work.submit(executor, ids, chunk))
-            if len(on_the_way) > ahead:
-                yield _first(on_the_way, work.stats)
-        while on_the_way:
-            yield _first(on_the_way, work.stats)
-    finally:
-        work.waiting.clear()
-        # The garbage collector may run this in one of the threads, which can't wait for itself.
-        inside = threading.current_thread().name.startswith(THREAD_NAME)
-        executor.shutdown(wait=not inside, cancel_futures=True)
+
+    def submit(executor: ThreadPoolExecutor, batch: Sequence[int]) -> tuple[Future[Finished], int]:
+        ids = [int(i) for i in batch]
+        size = max(1, len(ids))
+        chunk, ahead = size, prefetch
+        if not work.decoder.whole_batches:
+            chunk = min(CHUNK, -(-size // (4 * threads)))
+            ahead = max(prefetch, (2 * threads + beside * (FEEDERS * MANY + threads * CHUNK)) // size)
+        return work.submit(executor, ids, chunk), ahead
+
+    workers = threads + FEEDERS * beside
+    return Made(_joined, MadeAhead(index_batches, submit, workers, timeout_s, work.stats, work.waiting.clear))
 
 
-def _first(on_the_way: deque[Future[Finished]], stats: LoaderStats) -> Future[Finished]:
-    stats.ready += sum(batch.done() for batch in on_the_way)
-    return on_the_way.popleft()
+def _joined(finished: Finished) -> Batch:
+    batch, ready = finished
+    if ready is not None:
+        _join(batch, ready)
+    return batch
 
 
 def _join(batch: Batch, ready: Any) -> None:
