@@ -1,11 +1,14 @@
 """torch's own iterators, which besides say how far their consumer has come."""
 
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch.utils.data
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter, _SingleProcessDataLoaderIter
 
 from augengine.data.order import Counted, Ordered
+
+GRACE_S = 1
 
 
 class _Placed:
@@ -45,6 +48,17 @@ class MultiProcessingIterator(_Placed, _MultiProcessingDataLoaderIter):
     def came(self) -> int:  # type: ignore[override]
         """What was received in its turn."""
         return int(self._rcvd_idx)
+
+    def _try_get_data(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super()._try_get_data(*args, **options)  # type: ignore[no-untyped-call]
+        except (EOFError, ConnectionError) as error:
+            # A worker that is killed while it hands a batch over closes its connection before it is known to be dead.
+            ended = wait([worker.sentinel for worker in self._workers], GRACE_S)
+            pids = ", ".join(str(worker.pid) for worker in self._workers if worker.sentinel in ended)
+            if not pids:
+                raise
+            raise RuntimeError(f"DataLoader worker (pid(s) {pids}) exited unexpectedly") from error
 
 
 def torch_iterator(loader: Any) -> Any:
