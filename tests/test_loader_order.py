@@ -113,6 +113,16 @@ def test_loops_within_each_other_are_torchs(num_workers, route, routes):
     assert orders[0] == orders[1]
 
 
+@pytest.mark.parametrize("route", ["torch", "samples"])
+def test_loops_that_share_kept_workers_are_torchs(route, routes):
+    told = []
+    for make in (routes.theirs, routes.ours):
+        loader = make(route, 2, num_workers=1, persistent_workers=True)
+        outer, inner = iter(loader), iter(loader)
+        told.append([next(batches)[1].tolist() for batches in (inner, inner, outer, inner, outer, inner)])
+    assert told[0] == told[1]
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_length_is_asked_for_when_it_is_wanted(route, routes):
     without = routes.ours(route, sampler=WithoutLength([2, 1]))
