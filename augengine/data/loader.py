@@ -14,6 +14,7 @@ import torch
 import torch.utils.data
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
+from augengine.data.ahead import MadeAhead
 from augengine.data.batches import Made, images_in, warn_of_pinning
 from augengine.data.cached import CachedSource, DecodedCache, RamStore, make_cache
 from augengine.data.decode import make_decoder
@@ -23,7 +24,7 @@ from augengine.data.keeper import PlaceKeeper
 from augengine.data.memory import MemorySet, memory_batches
 from augengine.data.on_error import check_on_error
 from augengine.data.order import Counted, Order, Ordered, taken_ahead
-from augengine.data.photos import PhotoWork
+from augengine.data.photos import PhotoWork, photo_batches
 from augengine.data.reading import Reader
 from augengine.data.route import Route, default_seed, route_of_pipeline, route_of_transform
 from augengine.data.samples import IndexedDataset, KeyedOrder, Pack, PackWithTail, SampleWork, WorkerStart
@@ -256,7 +257,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
                 batches = self._photo_batches(route.source, route.pipeline, epoch)
         return Batches(batches, ordered, self.stats, self._index_sampler, self._cache)
 
-    def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Made:
+    def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Made | MadeAhead:
         self.stats.threads = 1
         # A GPU's batches are under way when they are asked for, whoever asks.
         ahead = self._prefetch() if self.num_workers and self._device.type == "cpu" else 0

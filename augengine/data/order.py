@@ -212,7 +212,8 @@ class Ordered:
 
     def delivered(self, came: int) -> None:
         """The consumer has the batch that came as number `came`, from 1; those that failed have numbers, too."""
-        while self._had < came:
+        # Workers that are kept may be at another loop's epoch, whose batches this one then gets, as in torch.
+        while self._had < came and len(self._handed) > 1:
             self._handed.popleft()
             self._had += 1
         self.place = self._handed[0]

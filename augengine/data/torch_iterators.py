@@ -1,6 +1,7 @@
 """torch's own iterators, which besides say how far their consumer has come."""
 
 import time
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch.utils.data
@@ -9,6 +10,8 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter, _SingleP
 from augengine.data.batches import images_in
 from augengine.data.order import Counted, Ordered
 from augengine.data.stats import LoaderStats
+
+GRACE_S = 1
 
 
 class _Placed:
@@ -51,6 +54,17 @@ class MultiProcessingIterator(_Placed, _MultiProcessingDataLoaderIter):
     def came(self) -> int:  # type: ignore[override]
         """What was received in its turn."""
         return int(self._rcvd_idx)
+
+    def _try_get_data(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super()._try_get_data(*args, **options)  # type: ignore[no-untyped-call]
+        except (EOFError, ConnectionError) as error:
+            # A worker that is killed while it hands a batch over closes its connection before it is known to be dead.
+            ended = wait([worker.sentinel for worker in self._workers], GRACE_S)
+            pids = ", ".join(str(worker.pid) for worker in self._workers if worker.sentinel in ended)
+            if not pids:
+                raise
+            raise RuntimeError(f"DataLoader worker (pid(s) {pids}) exited unexpectedly") from error
 
 
 def torch_iterator(loader: Any) -> Any:
