@@ -1,6 +1,7 @@
 """Batches from encoded photos: threads decode the regions that the keyed crops need, and run the engine."""
 
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -42,6 +43,24 @@ Batch = Any
 Finished = tuple[Batch, Any]  # and the CUDA event after which it is there
 
 
+class Failed:
+    """What a batch ended with; it is raised once, and nothing keeps it.
+
+    Its traceback comes to hold the iterator, whose threads have to end when an error leaves the loop: no cycle may hold
+    it, through this or the frames in which it was raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self._error: BaseException | None = error
+
+    def take(self) -> BaseException:
+        """The error."""
+        error, self._error = self._error, None
+        assert error is not None
+        traceback.clear_frames(error.__traceback__)
+        return error
+
+
 class BatchUnderway:
     """A batch whose chunks are decoded by whoever is free; whoever decodes the last one finishes it."""
 
@@ -49,7 +68,7 @@ class BatchUnderway:
         self.ids = ids
         self.parts = [ids[at : at + chunk] for at in range(0, len(ids), chunk)]
         self.decoded: list[list[Photo | None]] = [[]] * len(self.parts)
-        self.done: Future[Finished] = Future()
+        self.done: Future[Finished | Failed] = Future()
         self._left = len(self.parts)
         self._lock = threading.Lock()
 
@@ -64,7 +83,7 @@ class BatchUnderway:
         """Ends the batch with the first of its errors."""
         with self._lock:
             if not self.done.done():
-                self.done.set_exception(error)
+                self.done.set_result(Failed(error))
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,7 @@ class PhotoWork:
         """What decodes them."""
         return self.reader.decoder
 
-    def submit(self, executor: ThreadPoolExecutor, ids: list[int], chunk: int) -> Future[Finished]:
+    def submit(self, executor: ThreadPoolExecutor, ids: list[int], chunk: int) -> Future[Finished | Failed]:
         """Queues a batch."""
         batch = BatchUnderway(ids, chunk)
         if not ids:
@@ -251,7 +270,7 @@ class PhotoBatches(Iterator[Batch]):
         self.came = 0
         self._timeout_s = timeout_s
         self._on_their_way = _in_order(index_batches, work, threads, prefetch)
-        self._next: Future[Finished] | None = None
+        self._next: Future[Finished | Failed] | None = None
 
     def __next__(self) -> Batch:
         if self._next is None:
@@ -260,7 +279,10 @@ class PhotoBatches(Iterator[Batch]):
             raise RuntimeError(f"DataLoader timed out after {self._timeout_s} seconds")
         done, self._next = self._next, None
         self.came += 1
-        parts, ready = done.result()
+        outcome = done.result()
+        if isinstance(outcome, Failed):
+            raise outcome.take()
+        parts, ready = outcome
         if ready is not None:
             _join(parts, ready)
         return parts
@@ -268,10 +290,10 @@ class PhotoBatches(Iterator[Batch]):
 
 def _in_order(
     index_batches: Iterable[Sequence[int]], work: PhotoWork, threads: int, prefetch: int
-) -> Iterator[Future[Finished]]:
+) -> Iterator[Future[Finished | Failed]]:
     beside = work.decoder.beside is not None
     executor = ThreadPoolExecutor(threads + FEEDERS * beside, THREAD_NAME)
-    on_the_way: deque[Future[Finished]] = deque()
+    on_the_way: deque[Future[Finished | Failed]] = deque()
     try:
         for batch in index_batches:
             ids = [int(i) for i in batch]
@@ -292,7 +314,7 @@ def _in_order(
         executor.shutdown(wait=not inside, cancel_futures=True)
 
 
-def _first(on_the_way: deque[Future[Finished]], stats: LoaderStats) -> Future[Finished]:
+def _first(on_the_way: deque[Future[Finished | Failed]], stats: LoaderStats) -> Future[Finished | Failed]:
     stats.ready += sum(batch.done() for batch in on_the_way)
     return on_the_way.popleft()
 
