@@ -1,5 +1,6 @@
 """What an iteration leaves behind: no process, thread, descriptor or memory, however it ends."""
 
+import contextlib
 import gc
 import os
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from left_behind import growth
+from loading import loader_threads
 from routes import ROUTES, Samples, targets
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -25,6 +27,22 @@ def test_a_loader_and_its_workers_are_gone_with_its_last_reference(route, num_wo
         left = weakref.ref(loader), weakref.ref(batches)
         del loader, batches
         assert [reference() for reference in left] == [None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_threads_of_photos_end_when_an_error_leaves_the_loop(num_workers, routes):
+    def refuse(target):
+        raise LookupError(target)
+
+    gc.collect()
+    gc.disable()
+    try:
+        dataset = routes.dataset("photos", target_transform=refuse)
+        with contextlib.suppress(LookupError):
+            list(routes.ours("photos", 4, dataset=dataset, num_workers=num_workers))
+        assert loader_threads() == []
     finally:
         gc.enable()
 
