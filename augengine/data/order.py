@@ -117,8 +117,7 @@ class Order:
                 self.shared.plan_reading()
             return self._batched(share_of_rest(self.shared, place))
         if place.sampler is not None:
-            self._load_sampler(place.sampler)
-            return self._batched(iter(self.sampler))
+            return self._batched(self._keys_from(place.sampler))
         keys = iter(self.sampler)
         had = list(islice(keys, place.position))
         if not self.known and self._digest(had, 0) != place.digest:
@@ -129,14 +128,18 @@ class Order:
             )
         return self._batched(keys)
 
-    def _load_sampler(self, state: Any) -> None:
+    def _keys_from(self, state: Any) -> Iterator[Any]:
+        """What a sampler that keeps its state gives from there on; some find out at their first key what it is."""
         try:
             self.sampler.load_state_dict(state)
+            keys = iter(self.sampler)
+            first = list(islice(keys, 1))
         except Exception as error:
             raise ValueError(
                 f"DataLoader.load_state_dict.sampler: {type(self.sampler).__name__} refuses its own state: "
                 f"{type(error).__name__}: {error}; expected what its state_dict() gave"
             ) from error
+        return chain(first, keys)
 
     def _batched(self, keys: Iterable[Any]) -> Iterator[Any]:
         if not self._counts_samples:
