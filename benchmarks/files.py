@@ -245,7 +245,7 @@ def size_of(path: str) -> tuple[int, int]:
 
 class RegionDecoder:
     def __init__(self) -> None:
-        from augengine.data.nvimagecodec import load_nvimgcodec
+        from augengine.data.decoders.nvimagecodec import load_nvimgcodec
 
         self._codec = codec = load_nvimgcodec()
         backends = [codec.Backend(codec.BackendKind.CPU_ONLY)]

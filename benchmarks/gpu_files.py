@@ -13,7 +13,7 @@ import torch
 
 import augengine as ae
 from augengine.data import ImageFolder
-from augengine.data.decode import make_decoder
+from augengine.data.decoders.decode import make_decoder
 from augengine.doctor import TINY_JPEG
 from benchmarks.gpu_card import Card, Run
 from benchmarks.gpu_recipes import MEAN, STD

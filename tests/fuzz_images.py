@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from damage import damaged, whole_files
 
-from augengine.data.decode import make_decoder
+from augengine.data.decoders.decode import make_decoder
 
 DECODERS = ("cpu", "dali", "pillow")
 MAX_PIXELS = 2**20  # of changed sizes, which would take gigabytes

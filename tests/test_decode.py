@@ -10,9 +10,10 @@ import torch
 from photos import KINDS, make_photo_folder, open_rgb, write_thin
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from augengine.data import ImageFolder, decode
-from augengine.data.decode import PillowDecoder, make_decoder
-from augengine.data.nvimagecodec import load_nvimgcodec
+from augengine.data import ImageFolder
+from augengine.data.decoders import decode
+from augengine.data.decoders.decode import PillowDecoder, make_decoder
+from augengine.data.decoders.nvimagecodec import load_nvimgcodec
 
 CPU = torch.device("cpu")
 DECODERS = ("cpu", "dali", "pillow")

@@ -8,8 +8,8 @@ from jpeg_surgery import frame_at
 from PIL import Image
 from torch.testing import assert_close
 
-from augengine.data import pillow
-from augengine.data.decode import make_decoder
+from augengine.data.decoders import pillow
+from augengine.data.decoders.decode import make_decoder
 
 CPU = torch.device("cpu")
 DECODERS = ("cpu", "dali", "pillow")

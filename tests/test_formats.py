@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from png_writer import png
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from augengine.data.decode import make_decoder
+from augengine.data.decoders.decode import make_decoder
 
 CPU = torch.device("cpu")
 DECODERS = ("cpu", "dali", "pillow")

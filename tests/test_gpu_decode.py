@@ -9,10 +9,11 @@ import torch
 from loading import crops, gather, loader_threads
 from photos import make_photo_folder
 
-from augengine.data import DataLoader, ImageFolder, loader, nvimagecodec, photos
-from augengine.data.dali import DaliDecoder
-from augengine.data.decode import Encoded, PillowDecoder, make_decoder
-from augengine.data.nvimagecodec import GpuDecoder, gpu_backends, load_nvimgcodec
+from augengine.data import DataLoader, ImageFolder, loader, photos
+from augengine.data.decoders import nvimagecodec
+from augengine.data.decoders.dali import DaliDecoder
+from augengine.data.decoders.decode import Encoded, PillowDecoder, make_decoder
+from augengine.data.decoders.nvimagecodec import GpuDecoder, gpu_backends, load_nvimgcodec
 
 GPU = torch.device("cuda", 0)
 PATIENCE_S = 30

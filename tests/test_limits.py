@@ -12,7 +12,7 @@ from jpeg_surgery import frame_at, segments, with_adobe, with_factors, with_scan
 from PIL import Image
 from png_writer import header_of, png
 
-from augengine.data.decode import make_decoder
+from augengine.data.decoders.decode import make_decoder
 
 CPU = torch.device("cpu")
 DECODERS = ("cpu", "dali", "pillow")
@@ -151,7 +151,7 @@ def test_exif_orientation_is_true_or_false():
 REFUSE = """
 import resource, sys, torch
 from pathlib import Path
-from augengine.data.decode import make_decoder
+from augengine.data.decoders.decode import make_decoder
 
 decoder = make_decoder(sys.argv[1], torch.device("cpu"), 1)
 good, *files = [Path(path) for path in sys.argv[2:]]

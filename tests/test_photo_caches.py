@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from augengine.data import disk_store, room
-from augengine.data.cached import CachedSource, DecodedCache, RamStore, make_cache
-from augengine.data.disk_segment import ROW
-from augengine.data.disk_store import DiskStore
+from augengine.data import room
+from augengine.data.caches import disk_store
+from augengine.data.caches.cached import CachedSource, DecodedCache, RamStore, make_cache
+from augengine.data.caches.disk_segment import ROW
+from augengine.data.caches.disk_store import DiskStore
 from augengine.data.sources import PhotoFiles, PhotoSubset
 
 COUNT, SIZE = 20, 1000
@@ -200,8 +201,8 @@ def test_leftovers_of_a_deletion_are_no_obstacle(tmp_path):
 
 WRITE = """
 import sys
-from augengine.data import disk_store
-from augengine.data.disk_store import DiskStore
+from augengine.data.caches import disk_store
+from augengine.data.caches.disk_store import DiskStore
 from pathlib import Path
 disk_store.REFRESH_S = -1
 store = DiskStore(Path(sys.argv[1]), 10**8, "f" * 32)

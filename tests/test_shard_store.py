@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 from tars import number_of, write_shards
 
-from augengine.data import Shards, ShardSampler, shard_store
+from augengine.data import Shards, ShardSampler
 from augengine.data.file_lock import locked
+from augengine.data.shards import store as shard_store
 
 fsspec = pytest.importorskip("fsspec")
 from fsspec.implementations.local import LocalFileSystem  # noqa: E402

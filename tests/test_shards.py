@@ -19,8 +19,9 @@ from tars import number_of, photo_bytes, write_shards, write_tar
 from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import Subset
 
-from augengine.data import DataLoader, Shards, index_cache
-from augengine.data.shard_address import expand_braces
+from augengine.data import DataLoader, Shards
+from augengine.data.shards import index_cache
+from augengine.data.shards.address import expand_braces
 from augengine.data.sources import photo_source
 
 
@@ -190,7 +191,7 @@ def test_threads_share_descriptors_and_none_is_left_open(tmp_path):
 
 
 def test_many_shards_stay_below_the_limit_of_open_files(monkeypatch, tmp_path):
-    monkeypatch.setattr("augengine.data.shard_files.LOCAL_OPEN", 3)
+    monkeypatch.setattr("augengine.data.shards.files.LOCAL_OPEN", 3)
     photos = Shards(write_shards(tmp_path / "set", shards=9)).photos
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda i: number_of(photos.read(i * 7 % 36)), range(36))) == [

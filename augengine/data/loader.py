@@ -16,10 +16,10 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from augengine.data.ahead import MadeAhead
 from augengine.data.batches import Made, images_in, warn_of_pinning
-from augengine.data.cached import CachedSource, DecodedCache, RamStore, make_cache
-from augengine.data.decode import make_decoder
-from augengine.data.disk_store import DiskStore
-from augengine.data.encoded import MAX_PIXELS, MAX_SCANS, Decoder
+from augengine.data.caches.cached import CachedSource, DecodedCache, RamStore, make_cache
+from augengine.data.caches.disk_store import DiskStore
+from augengine.data.decoders.decode import make_decoder
+from augengine.data.decoders.encoded import MAX_PIXELS, MAX_SCANS, Decoder
 from augengine.data.keeper import PlaceKeeper
 from augengine.data.memory import MemorySet, memory_batches
 from augengine.data.on_error import check_on_error

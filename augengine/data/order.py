@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
 from augengine.data.randomness import Randomness, own_generators
-from augengine.data.shard_sampler import ShardSampler
+from augengine.data.shards.sampler import ShardSampler
 
 
 class Place(NamedTuple):

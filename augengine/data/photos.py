@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 
 from augengine.data.ahead import Failed, MadeAhead
 from augengine.data.batches import EMPTY_BATCH, Made, pinned, tensors_of
-from augengine.data.encoded import Decoder, RegionDecoder
+from augengine.data.decoders.encoded import Decoder, RegionDecoder
 from augengine.data.held import Held
 from augengine.data.on_error import given_up, next_good, replacements
 from augengine.data.reading import Reader

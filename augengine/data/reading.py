@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augengine.data.cached import DecodedCache
-from augengine.data.encoded import Decoded, Decoder, Encoded, RegionDecoder
+from augengine.data.caches.cached import DecodedCache
+from augengine.data.decoders.encoded import Decoded, Decoder, Encoded, RegionDecoder
 from augengine.data.sources import PhotoSource
 from augengine.data.stats import LoaderStats
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from augengine.data.batches import EMPTY_BATCH, pinned
-from augengine.data.decode import load_pillow
+from augengine.data.decoders.decode import load_pillow
 from augengine.data.keeper import PlaceKeeper
 from augengine.data.on_error import given_up, next_good, replacements
 from augengine.data.order import Order

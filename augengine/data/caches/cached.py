@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augengine.backends.kernel_cache import cache_folder
-from augengine.data.disk_store import DiskStore
+from augengine.data.caches.disk_store import DiskStore
 from augengine.data.room import available_memory
 from augengine.data.sources import PhotoSource
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from augengine.data.shards import Shards
+from augengine.data.shards.shards import Shards
 
 SHARDS, SAMPLES = 0, 1  # what a draw orders
 

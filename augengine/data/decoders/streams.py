@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augengine.data.encoded import Decoded, Encoded
-from augengine.data.orientation import stored_region, upright, upright_size
-from augengine.data.pillow import decoded_or_error
+from augengine.data.decoders.encoded import Decoded, Encoded
+from augengine.data.decoders.orientation import stored_region, upright, upright_size
+from augengine.data.decoders.pillow import decoded_or_error
 
 DecodeStreams = Callable[[list[Encoded], NDArray[np.int32]], Sequence[Tensor | None]]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from augengine.data.encoded import Encoded
+from augengine.data.decoders.encoded import Encoded
 
 TAG = 0x0112
 # Upright is the stored photo, transposed for some orientations, then mirrored along its width or height for some.

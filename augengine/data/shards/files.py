@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augengine.data.shard_address import Shard
-from augengine.data.shard_store import ShardStore
+from augengine.data.shards.address import Shard
+from augengine.data.shards.store import ShardStore
 
 LOCAL_OPEN = 256  # below what a process may have open, which is often 1024
 REMOTE_OPEN = 8

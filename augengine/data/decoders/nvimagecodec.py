@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from augengine.data import jpeg
-from augengine.data.encoded import Decoded, Encoded, OpenOptions, RegionDecoder
-from augengine.data.orientation import upright_size
-from augengine.data.pillow import jpeg_orientation, open_by_pillow
-from augengine.data.streams import with_pillow
+from augengine.data.decoders import jpeg
+from augengine.data.decoders.encoded import Decoded, Encoded, OpenOptions, RegionDecoder
+from augengine.data.decoders.orientation import upright_size
+from augengine.data.decoders.pillow import jpeg_orientation, open_by_pillow
+from augengine.data.decoders.streams import with_pillow
 
 
 def import_extra(module: str) -> Any:

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augengine.data import jpeg, orientation
-from augengine.data.encoded import Decoded, Encoded, OpenOptions, OverLimitError, RegionDecoder
-from augengine.data.orientation import stored_region, upright, upright_size
+from augengine.data.decoders import jpeg, orientation
+from augengine.data.decoders.encoded import Decoded, Encoded, OpenOptions, OverLimitError, RegionDecoder
+from augengine.data.decoders.orientation import stored_region, upright, upright_size
 
 PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks that can hold an orientation
 XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')

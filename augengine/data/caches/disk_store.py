@@ -18,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from augengine.data.disk_segment import ROW, Segment, SegmentWriter, checksum_of
+from augengine.data.caches.disk_segment import ROW, Segment, SegmentWriter, checksum_of
 from augengine.data.file_lock import alone_with, share
 from augengine.data.room import free_disk
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from augengine.data.file_lock import locked, remove_unused, share
 from augengine.data.room import free_disk
-from augengine.data.shard_address import Options, Shard, filesystem
+from augengine.data.shards.address import Options, Shard, filesystem
 
 CHECKSUM_BYTES = 32
 PIECE = 2**22

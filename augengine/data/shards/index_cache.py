@@ -19,9 +19,9 @@ from uuid import uuid4
 import numpy as np
 
 from augengine.data.file_lock import locked
-from augengine.data.shard_address import Shard
-from augengine.data.shard_files import ShardFiles
-from augengine.data.tar_index import RECORD, Layout, TarIndex, index_tar
+from augengine.data.shards.address import Shard
+from augengine.data.shards.files import ShardFiles
+from augengine.data.shards.tar_index import RECORD, Layout, TarIndex, index_tar
 
 CHECKSUM_BYTES = 32
 FORMAT = b"augengine tar index 1\n"

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from augengine.backends.kernel_cache import cache_folder
-from augengine.data.decode import load_pillow
-from augengine.data.index_cache import index_shards
-from augengine.data.shard_address import find_shards
-from augengine.data.shard_files import ShardFiles
-from augengine.data.shard_store import ShardStore
-from augengine.data.tar_index import Layout, TarIndex
+from augengine.data.decoders.decode import load_pillow
+from augengine.data.shards.address import find_shards
+from augengine.data.shards.files import ShardFiles
+from augengine.data.shards.index_cache import index_shards
+from augengine.data.shards.store import ShardStore
+from augengine.data.shards.tar_index import Layout, TarIndex
 
 Urls = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from augengine.data.encoded import Decoded, Encoded, OpenOptions, RegionDecoder
-from augengine.data.nvimagecodec import NvImageCodecDecoder, import_extra, open_stream
-from augengine.data.pillow import open_by_pillow
-from augengine.data.streams import with_pillow
+from augengine.data.decoders.encoded import Decoded, Encoded, OpenOptions, RegionDecoder
+from augengine.data.decoders.nvimagecodec import NvImageCodecDecoder, import_extra, open_stream
+from augengine.data.decoders.pillow import open_by_pillow
+from augengine.data.decoders.streams import with_pillow
 
 
 class DaliDecoder(RegionDecoder):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from augengine.data.encoded import OpenOptions, OverLimitError
+from augengine.data.decoders.encoded import OpenOptions, OverLimitError
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 EOI, SOS, APP1, APP14 = 0xD9, 0xDA, 0xE1, 0xEE

@@ -9,8 +9,8 @@ import logging
 
 import torch
 
-from augengine.data.encoded import MAX_PIXELS, MAX_SCANS, Decoded, Decoder, Encoded, OpenOptions, RegionDecoder
-from augengine.data.pillow import PillowDecoder, load_pillow
+from augengine.data.decoders.encoded import MAX_PIXELS, MAX_SCANS, Decoded, Decoder, Encoded, OpenOptions, RegionDecoder
+from augengine.data.decoders.pillow import PillowDecoder, load_pillow
 
 __all__ = [
     "DECODERS",
@@ -57,10 +57,10 @@ def make_decoder(
     if name == "pillow":
         return PillowDecoder(options)
     if name == "dali":
-        from augengine.data.dali import DaliDecoder
+        from augengine.data.decoders.dali import DaliDecoder
 
         return DaliDecoder(threads, device, hardware_share, options)
-    from augengine.data.nvimagecodec import GpuDecoder, NvImageCodecDecoder
+    from augengine.data.decoders.nvimagecodec import GpuDecoder, NvImageCodecDecoder
 
     try:
         return NvImageCodecDecoder(GpuDecoder(device, hardware_share) if name == "gpu" else None, options)
