@@ -329,6 +329,18 @@ def test_a_state_is_a_small_json_text():
     assert len(json.dumps(loader.state_dict())) < 600
 
 
+def test_a_state_of_another_pipeline_goes_on_and_says_so(caplog):
+    first = DataLoader(tensors(), 4, pipeline=crops(5))
+    batches = iter(first)
+    next(batches)
+    same, other = (DataLoader(tensors(), 4, pipeline=crops(size)) for size in (5, 6))
+    same.load_state_dict(first.state_dict())
+    assert caplog.text == ""
+    other.load_state_dict(first.state_dict())
+    assert "the loaded state is of another pipeline" in caplog.text
+    assert next(iter(other))[1].tolist() == [4, 5, 6, 7]
+
+
 # States that don't fit
 
 

@@ -1,12 +1,16 @@
-"""The parts of a batch, whatever its structure."""
+"""Batches, whatever their structure, and the iteration that gives them."""
 
+import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data._utils.pin_memory import pin_memory
+
+from augengine.data.order import Counted, Ordered
+from augengine.data.stats import LoaderStats
 
 EMPTY_BATCH = "DataLoader.batch_sampler: got an empty batch; expected one index or more in each"
 
@@ -81,3 +85,37 @@ class Made(Iterator[Any]):
 
     def __next__(self) -> Any:
         return self._make(next(self._source))
+
+
+class Batches(Iterator[Any]):
+    """An iteration that counts what it gives and how long it was waited for."""
+
+    def __init__(
+        self, batches: Any, ordered: Ordered | Counted, stats: LoaderStats, index_batches: Sized, cache: Any
+    ) -> None:
+        self._batches = batches
+        self._ordered = ordered
+        self._stats = stats
+        self._index_batches = index_batches
+        self._cache = cache
+        self._counted = (cache.hits, cache.misses) if cache else (0, 0)
+
+    def __len__(self) -> int:
+        return len(self._index_batches)  # asked for, because a sampler need not have a length
+
+    def __next__(self) -> Any:
+        asked = time.perf_counter()
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            self._ordered.end()
+            raise
+        stats = self._stats
+        stats.count(images_in(batch), asked)
+        if self._cache:
+            stats.cache_hits, stats.cache_misses = (
+                self._cache.hits - self._counted[0],
+                self._cache.misses - self._counted[1],
+            )
+        self._ordered.delivered(self._batches.came)
+        return batch

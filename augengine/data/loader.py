@@ -2,8 +2,7 @@
 
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
 from functools import cache, partial
@@ -15,7 +14,7 @@ import torch.utils.data
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from augengine.data.ahead import MadeAhead
-from augengine.data.batches import Made, images_in, warn_of_pinning
+from augengine.data.batches import Batches, Made, warn_of_pinning
 from augengine.data.caches.cached import CachedSource, DecodedCache, RamStore, make_cache
 from augengine.data.caches.disk_store import DiskStore
 from augengine.data.decoders.decode import make_decoder
@@ -167,8 +166,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
             )
         pipeline = self.pipeline
         seed = self._seed if pipeline is None else pipeline.seed
-        augments = None if pipeline is None else checksum(pipeline.with_options(seed=0).to_json())
-        return self._keeper.state(seed, self._dataset_facts(), augments, self._keeps_workers(1)).to_json()
+        return self._keeper.state(seed, self._dataset_facts(), self._augments(), self._keeps_workers(1)).to_json()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Makes the next iteration go on at the place that `state_dict` says.
@@ -181,6 +179,13 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         loaded = self._keeper.load(state_dict, self._dataset_facts(), seed)
         if loaded.seed is not None:
             self._seed = loaded.seed
+        if loaded.pipeline != self._augments():
+            log.warning("DataLoader: the loaded state is of another pipeline; the samples go on, as this one's images")
+
+    def _augments(self) -> int | None:
+        """A checksum of what is done to images."""
+        pipeline = self.pipeline
+        return None if pipeline is None else checksum(pipeline.with_options(seed=0).to_json())
 
     @property
     def pipeline(self) -> Pipeline | None:
@@ -313,40 +318,6 @@ class DataLoader(torch.utils.data.DataLoader[T]):
             )
         if self.batch_sampler is None:
             raise ValueError("DataLoader.batch_size: got None; expected a number where a pipeline is given")
-
-
-class Batches(Iterator[Any]):
-    """An iteration that counts what it gives and how long it was waited for."""
-
-    def __init__(
-        self, batches: Any, ordered: Ordered | Counted, stats: LoaderStats, index_batches: Sized, cache: Any
-    ) -> None:
-        self._batches = batches
-        self._ordered = ordered
-        self._stats = stats
-        self._index_batches = index_batches
-        self._cache = cache
-        self._counted = (cache.hits, cache.misses) if cache else (0, 0)
-
-    def __len__(self) -> int:
-        return len(self._index_batches)  # asked for, because a sampler need not have a length
-
-    def __next__(self) -> Any:
-        asked = time.perf_counter()
-        try:
-            batch = next(self._batches)
-        except StopIteration:
-            self._ordered.end()
-            raise
-        stats = self._stats
-        stats.count(images_in(batch), asked)
-        if self._cache:
-            stats.cache_hits, stats.cache_misses = (
-                self._cache.hits - self._counted[0],
-                self._cache.misses - self._counted[1],
-            )
-        self._ordered.delivered(self._batches.came)
-        return batch
 
 
 def check_epoch(name: str, epoch: Any) -> int:
