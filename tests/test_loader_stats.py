@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,8 +110,9 @@ def test_a_cache_changes_no_pixel_and_reads_each_file_once(cache, decoder, tmp_p
     expected = [gather(plain)[0] for _ in range(3)]
     found = [gather(cached)[0]]
     assert (cached.stats.cache_hits, cached.stats.cache_misses) == (0, len(folder))
-    for path, _ in folder.samples:
-        os.rename(path, path + ".gone")
+    if cache != "disk":  # which asks whether a file has changed
+        for path, _ in folder.samples:
+            os.rename(path, path + ".gone")
     found += [gather(cached)[0], gather(cached)[0]]
     assert all(map(torch.equal, expected, found))
     assert (cached.stats.cache_hits, cached.stats.cache_misses) == (len(folder), 0)
@@ -118,6 +120,20 @@ def test_a_cache_changes_no_pixel_and_reads_each_file_once(cache, decoder, tmp_p
         again = DataLoader(folder, 8, pipeline=crops(), decoder=decoder, **options)
         assert torch.equal(gather(again)[0], expected[0])
         assert again.stats.cache_hits == len(folder)
+
+
+def test_a_file_that_is_written_anew_is_read_anew_beside_a_disk_cache(tmp_path):
+    folder = ImageFolder(make_photo_folder(tmp_path / "photos"))
+    options = {"pipeline": crops(), "cache": "disk", "cache_dir": tmp_path / "kept"}
+    path, other = folder.samples[0][0], folder.samples[5][0]
+    good = Path(path).read_bytes()
+    Path(path).write_bytes(b"This is no photo.")
+    with pytest.raises(ValueError, match=path):
+        gather(DataLoader(folder, 4, **options))
+    for data in (good, Path(other).read_bytes()):
+        Path(path).write_bytes(data)
+        images = gather(DataLoader(folder, 4, **options))[0]
+        assert torch.equal(images, gather(DataLoader(folder, 4, pipeline=crops()))[0])
 
 
 def test_what_does_not_fit_is_read_again(folder):

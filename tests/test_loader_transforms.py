@@ -1,6 +1,7 @@
 """A dataset's own transform, run by the engine: the loader gives what torch's gives, and says what stays behind."""
 
 import logging
+import typing
 
 import numpy as np
 import pytest
@@ -265,3 +266,118 @@ def test_a_set_that_gives_its_transform_something_else_keeps_it(caplog):
     clips = Clips(".", transform=v2.Compose([v2.CenterCrop(4), v2.ToDtype(torch.float32, True)]))
     check_alike(*theirs_and_ours(clips, 2), 0)
     assert "Clips does not give it PIL images" in caplog.text
+
+
+# What stays as torch has it
+
+
+def mixed(samples):
+    """A collate function that draws, as torchvision's training scripts mix in it."""
+    images, labels = default_collate(samples)
+    return images * torch.rand(()), labels
+
+
+@pytest.mark.parametrize("source", ["photos", "memory", "samples"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_collate_function_that_draws_repeats_and_goes_on(source, workers, folder):
+    dataset = {"photos": folder, "memory": cifar(), "samples": Subset(cifar(), range(12))}[source]
+    if source == "samples":
+        dataset = [(Image.new("RGB", (9, 9), (i, 2 * i, 7)), i) for i in range(12)]
+    pipeline = ae.Pipeline(ae.RandomResizedCrop(8), seed=3)
+
+    def make():
+        return DataLoader(dataset, 4, shuffle=True, num_workers=workers, collate_fn=mixed, pipeline=pipeline)
+
+    runs, states = [], []
+    for _ in range(2):
+        torch.manual_seed(5)
+        loader, batches = make(), []
+        for _ in range(2):
+            for images, labels in loader:
+                batches.append((images, labels))
+                states.append(loader.state_dict())
+        runs.append(batches)
+    for (image, label), (other, target) in zip(*runs, strict=True):
+        assert torch.equal(image, other)
+        assert torch.equal(label, target)
+    torch.manual_seed(99)
+    loader = make()
+    loader.load_state_dict(states[1])
+    torch.rand(7)  # as a model that is made behind it draws
+    rest = [batch for _ in range(2) for batch in loader]
+    for (image, label), (other, target) in zip(runs[0][2:], rest, strict=True):
+        assert torch.equal(image, other)
+        assert torch.equal(label, target)
+
+
+def test_a_collate_function_of_images_of_several_sizes_gets_them(folder):
+    dataset = ImageFolder(folder.root, v1.ToTensor())
+    theirs, ours = theirs_and_ours(dataset, 4, collate_fn=lambda samples: tuple(zip(*samples, strict=True)))
+    for (images, _), (others, _) in zip(theirs, ours, strict=True):
+        assert all(map(torch.equal, images, others))
+
+
+class Alpha(Pairs):
+    """Images with an alpha channel, and a transform of the image alone."""
+
+    def __init__(self, transform):
+        super().__init__(0, None)
+        self.transform = transform
+
+    def __getitem__(self, index):
+        return self.transform(Image.new("RGBA", (50, 40), (index, 7, 9, 128))), index
+
+
+class TwoFaces(Alpha):
+    def __getitem__(self, index):
+        return self.transform(Image.new("RGB", (9, 9))), self.transform(Image.new("RGB", (9, 9))), index
+
+
+Alpha.__getitem__.__module__ = TwoFaces.__getitem__.__module__ = "torchvision.datasets.pairs"
+
+
+@pytest.mark.parametrize("kind", [Alpha, TwoFaces])
+def test_images_of_other_modes_and_pairs_of_them_are_torchs(kind):
+    theirs, ours = theirs_and_ours(kind(v1.Compose([v1.CenterCrop(8), v1.ToTensor()])), 2)
+    for expected, got in zip(theirs, ours, strict=True):
+        assert all(map(torch.equal, expected, got))
+
+
+def test_a_transform_that_was_taken_from_the_dataset_is_not_run(folder):
+    dataset = torchvision.datasets.ImageFolder(folder.root, EVALUATION)
+    dataset.transform = None
+    assert DataLoader(dataset).pipeline is None
+    pipeline = ae.Pipeline(ae.Resize((4, 4)))
+    assert next(iter(DataLoader(dataset, 2, pipeline=pipeline)))[0].shape == (2, 3, 4, 4)
+
+
+class Seen(torch.nn.Module):
+    kinds: typing.ClassVar[list] = []
+
+    def forward(self, image):
+        self.kinds.append(type(image).__name__)
+        return image
+
+
+def test_a_tail_behind_to_image_gets_torchvisions_images(folder):
+    chain = v2.Compose([v2.Resize((8, 8)), v2.ToImage(), Seen(), v2.ToDtype(torch.float32, True)])
+    theirs, ours = theirs_and_ours(Subset(torchvision.datasets.ImageFolder(folder.root, chain), [0, 1]), 2)
+    check_alike(theirs, ours)
+    assert set(Seen.kinds) == {"Image"}
+
+
+class LouderStage(torch.nn.Module):
+    def __init__(self, chain):
+        super().__init__()
+        self.chain = chain
+
+    def forward(self, image):
+        return self.chain(image)
+
+    def __call__(self, image):
+        return super().__call__(image) * 0 + 7
+
+
+def test_a_module_with_a_call_of_its_own_is_left_alone():
+    with pytest.raises(ae.UnsupportedTransform):
+        ae.from_torchvision(LouderStage(v2.CenterCrop(4)))

@@ -7,10 +7,11 @@ import torch
 from loading import crops, gather, loader_threads
 from memory_sets import LABELS, by_attributes, some_pixels
 from test_loader_ends import break_early, drop_in_a_cycle, drop_unused, exhaust, raise_in_the_loop
-from torch.utils.data import TensorDataset, default_collate
+from torch.utils.data import TensorDataset
 from torchvision import datasets
 
 import augengine as ae
+from augengine.data import memory
 
 DATASET = TensorDataset(torch.from_numpy(some_pixels(3, 24, 20)), torch.from_numpy(LABELS))
 
@@ -78,11 +79,10 @@ def test_a_late_batch_times_out():
     assert loader_threads() == []
 
 
-def test_batches_are_made_while_the_consumer_has_the_one_before():
-    made = []
-    loader = loader_of(
-        1, prefetch_factor=2, collate_fn=lambda samples: made.append(samples) or default_collate(samples)
-    )
+def test_batches_are_made_while_the_consumer_has_the_one_before(monkeypatch):
+    made, augmented = [], memory._augmented
+    monkeypatch.setattr(memory, "_augmented", lambda *args: made.append(args) or augmented(*args))
+    loader = loader_of(1, prefetch_factor=2)
     batches = iter(loader)
     next(batches)
     give_up = time.monotonic() + 60

@@ -45,6 +45,9 @@ class CountedSource:
         self.reads.append(index)
         return content(index)
 
+    def version(self, index):
+        return self.name(index)
+
     def target(self, index):
         return index
 

@@ -1,6 +1,7 @@
 """A loader run for some seconds, to see what limits it: `augengine doctor --loader`."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -29,6 +30,7 @@ def loader_of(what: str, pipeline: Pipeline, **options: Any) -> DataLoader[Any]:
 
 
 def _users_own(module: str, name: str) -> DataLoader[Any]:
+    sys.path.insert(0, os.getcwd())  # which a console script, unlike python -m, leaves out
     try:
         made = getattr(import_module(module), name)()
     except (ImportError, AttributeError) as error:

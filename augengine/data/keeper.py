@@ -59,13 +59,18 @@ class PlaceKeeper:
         """The next iteration, by `make`, which lets the order's samplers draw or leaves that to their first batch."""
         epoch = self._take_epoch()
         state = self._take_loaded(epoch)
+        if state is not None and state.now is not None and not state.began and self._order is not None:
+            state.now.restore(self._order.generators)  # whatever was drawn since it was loaded
         if state is None or not state.began:
             # Workers that are kept draw no seed. Those of another process do, before the samplers draw.
             start = Randomness.of(self._order.generators) if state and state.kept_workers and self._order else None
             return make(self._follow(Place(epoch), start))
         try:
             with nullcontext() if state.start is None else torch.random.fork_rng([]):
-                return self._resumed(make, state.place, state.start)
+                iterator = self._resumed(make, state.place, state.start)
+            if state.now is not None:
+                torch.set_rng_state(state.now.default)
+            return iterator
         except Exception:
             self._loaded, self._next_epoch = state, epoch  # the next try begins no other epoch in its place
             raise
@@ -110,7 +115,7 @@ class PlaceKeeper:
 
     def state(self, seed: int | None, dataset: dict[str, Any], pipeline: int | None, kept_workers: bool) -> State:
         """Where the latest iteration's consumer is: the next sample of its epoch, or the start of the next epoch."""
-        if self._loaded is not None:
+        if self._loaded is not None and self._loaded.place.epoch == self._between().epoch:
             return self._loaded
         order, current = self._order, self._current
         began = current is not None and not current.over

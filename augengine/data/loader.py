@@ -9,12 +9,13 @@ from functools import cache, partial
 from numbers import Integral
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.utils.data
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from augengine.data.ahead import MadeAhead
-from augengine.data.batches import Batches, Made, warn_of_pinning
+from augengine.data.batches import Batches, Made, pinned, warn_of_pinning
 from augengine.data.caches.cached import CachedSource, DecodedCache, RamStore, make_cache
 from augengine.data.caches.disk_store import DiskStore
 from augengine.data.decoders.decode import make_decoder
@@ -115,6 +116,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         self._route: Route | None = None
         self._fetcher: torch.utils.data.DataLoader[Any] | None = None
         self._said = ""
+        self._known: dict[str, bool] = {}
         self._find_route()
         if self._route is None:
             named = None if decoder == "auto" else decoder
@@ -177,8 +179,11 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         """
         seed = self._own_seed if self._given is None else self._given.seed
         loaded = self._keeper.load(state_dict, self._dataset_facts(), seed)
-        if loaded.seed is not None:
+        if loaded.seed is not None and self._given is None:
+            if self._own_seed is None and self._route and loaded.seed != self._seed:
+                log.warning("DataLoader: goes on with the loaded seed %d; ranks that differ want seed=", loaded.seed)
             self._seed = loaded.seed
+            self._find_route()
         if loaded.pipeline != self._augments():
             log.warning("DataLoader: the loaded state is of another pipeline; the samples go on, as this one's images")
 
@@ -198,7 +203,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         if self._given is not None:
             found = route_of_pipeline(self.dataset, self._given)
         elif self.batch_sampler is not None:
-            found = route_of_transform(self.dataset, self._seed)
+            found = route_of_transform(self.dataset, self._seed, self.collate_fn is not default_collate, self._known)
         said = found if isinstance(found, str) else found.said if found else ""
         if said and said != self._said:
             log.warning("DataLoader: %s", said)
@@ -221,7 +226,10 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 
     def _dataset_facts(self) -> dict[str, Any]:
         length = len(self.dataset) if hasattr(self.dataset, "__len__") else None
-        return {"type": type(self.dataset).__name__, "length": length, "fingerprint": self._fingerprint()}
+        facts = {"type": type(self.dataset).__name__, "length": length, "fingerprint": self._fingerprint()}
+        if self._order is None:  # what a batch of a stream holds
+            facts |= {"batch_size": self.batch_size, "num_workers": self.num_workers}
+        return facts
 
     def _fingerprint(self) -> str | None:
         """Of the samples, where their source is known."""
@@ -260,13 +268,33 @@ class DataLoader(torch.utils.data.DataLoader[T]):
                 batches = self._memory_batches(route.source, route.pipeline, epoch)
             else:
                 batches = self._photo_batches(route.source, route.pipeline, epoch)
+        if self.collate_fn is not default_collate and not route.tail:
+            batches = Made(partial(self._collated, route.pipeline.seed, ordered), batches)
         return Batches(batches, ordered, self.stats, self._index_sampler, self._cache)
+
+    def _batched(self) -> tuple[bool, Callable[[Any], Any]]:
+        """Whether a route pins its batches, and what makes them: samples, where a user's function collates them."""
+        own = self.collate_fn is not default_collate
+        return (False, list) if own else (self.pin_memory, default_collate)
+
+    def _collated(self, seed: int, ordered: Ordered | Counted, samples: Any) -> Any:
+        """A batch by the user's function, which may draw: in the consumer's turn, by (seed, epoch, position) where
+        torch would call it in a worker."""
+        if self.num_workers == 0:
+            batch = self.collate_fn(samples)
+        else:
+            place = ordered.place
+            drawn = np.random.SeedSequence([seed, place.epoch, place.position]).generate_state(1, np.uint64)
+            with torch.random.fork_rng([]):
+                torch.manual_seed(int(drawn[0]))
+                batch = self.collate_fn(samples)
+        return pinned(batch) if self.pin_memory else batch
 
     def _memory_batches(self, source: MemorySet, pipeline: Pipeline, epoch: int) -> Made | MadeAhead:
         self.stats.threads = 1
         # A GPU's batches are under way when they are asked for, whoever asks.
         ahead = self._prefetch() if self.num_workers and self._device.type == "cpu" else 0
-        options = (self._device, self.pin_memory, self.collate_fn, self.stats, ahead, self.timeout)
+        options = (self._device, *self._batched(), self.stats, ahead, self.timeout)
         batches = self._ahead(iter(self._index_sampler).arrays())
         return memory_batches(batches, source, pipeline, epoch, *options)
 
@@ -281,7 +309,8 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         if isinstance(self._cache, (RamStore, DiskStore)):
             photos = CachedSource(photos, self._cache)
         reader = Reader(photos, self._decoder, decoded, self.stats)
-        options = (self._device, self.pin_memory, stream, self._on_error, self.collate_fn, self.stats)
+        pin_memory, collate = self._batched()
+        options = (self._device, pin_memory, stream, self._on_error, collate, self.stats)
         work = PhotoWork(reader, pipeline, epoch, *options)
         batches = self._ahead(iter(self._index_sampler))
         return photo_batches(batches, work, self._threads, self._prefetch(), self.timeout)
@@ -294,13 +323,13 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         if self._fetcher is None:
             self._fetcher = self._make_fetcher(route)
         self.stats.threads = max(1, self.num_workers)
-        work = SampleWork(route.pipeline, epoch, self._device, self.pin_memory, self.collate_fn, self.stats)
+        work = SampleWork(route.pipeline, epoch, self._device, *self._batched(), self.stats)
         return Made(work.finished, iter(self._fetcher))
 
     def _make_fetcher(self, route: Route) -> torch.utils.data.DataLoader[Any]:
         """torch's own loader, whose workers fetch."""
         options: dict[str, Any] = {name: getattr(self, name) for name in FETCH_OPTIONS}
-        pack: Any = Pack(self.collate_fn is default_collate)
+        pack: Any = Pack(self.collate_fn is default_collate, self._given is None)
         if route.tail:
             pack = PackWithTail(route.pipeline, route.tail, route.form, self.collate_fn)
         options |= {"collate_fn": pack, "worker_init_fn": WorkerStart(self.worker_init_fn)}

@@ -24,9 +24,9 @@ def own_transform(dataset: Dataset[Any]) -> Any:
         return own_transform(dataset.dataset) if fetches_as(Subset, dataset) else None
     if not _is_known(dataset):
         return None
-    if (transform := getattr(dataset, "transform", None)) is not None:
-        return transform
-    transforms = getattr(dataset, "transforms", None)
+    if not _fetches_by_transforms(dataset):
+        return getattr(dataset, "transform", None)
+    transforms = dataset.transforms  # type: ignore[attr-defined]
     try:
         return split_transforms(transforms)[0]
     except UnsupportedTransform:
@@ -65,6 +65,12 @@ def _is_known(dataset: object) -> bool:
         and not hasattr(fetch, "__wrapped__")  # a wrapper has the module of what it wraps
         and not hasattr(dataset, "__getitems__")
     )
+
+
+def _fetches_by_transforms(dataset: object) -> bool:
+    """Whether its class calls `transforms`, of image and target, where others of torchvision call `transform`."""
+    code = getattr(getattr(type(dataset), "__getitem__", None), "__code__", None)
+    return code is not None and "transforms" in code.co_names
 
 
 def _target_transform(transforms: Any) -> Any:

@@ -12,7 +12,7 @@ from augengine.data.memory_sources import memory_source
 from augengine.data.own_transform import is_left_with, own_transform, without_transform
 from augengine.data.sources import PhotoSource, photo_source
 from augengine.pipeline import Pipeline
-from augengine.translate import Form, translate_start
+from augengine.translate import translate_start
 
 log = logging.getLogger("augengine")
 
@@ -22,14 +22,14 @@ class Route:
     """`pipeline` on the samples of `source`, where that is known, or else of `dataset`, which torch's workers fetch.
 
     With a `tail`, transforms that the engine does not know, a worker runs the pipeline on the batch that it fetched,
-    and the tail on each of its images in `form`.
+    and the tail on each of its images in `form`: that of `Translated`, or "image" for a `tv_tensors.Image`.
     """
 
     pipeline: Pipeline
     source: PhotoSource | MemorySet | None
     dataset: Dataset[Any]
     tail: tuple[Any, ...] = ()
-    form: Form = "uint8 tensor"
+    form: str = "uint8 tensor"
     said: str = ""  # what a user wants to know about it
 
     def does_as(self, other: "Route | None") -> bool:
@@ -55,10 +55,13 @@ def route_of_pipeline(dataset: Dataset[Any], pipeline: Pipeline) -> Route:
     return Route(pipeline, source, dataset)
 
 
-def route_of_transform(dataset: Dataset[Any], seed: int) -> Route | str | None:
+def route_of_transform(
+    dataset: Dataset[Any], seed: int, own_collate: bool, known: dict[str, bool]
+) -> Route | str | None:
     """What the dataset's own transform does, by the engine; None where it has none.
 
-    Gives a sentence that says why where nothing of it can be done so.
+    Gives a sentence that says why where nothing of it can be done so. `own_collate`: a function of the user's makes the
+    batches, of images of any sizes. `known` keeps what was found out about the dataset by its first sample.
     """
     if isinstance(dataset, IterableDataset):
         return None
@@ -74,11 +77,18 @@ def route_of_transform(dataset: Dataset[Any], seed: int) -> Route | str | None:
         return f"the dataset's transform stays as it is: {found.unsupported}"
     bare = without_transform(dataset)
     source = _source(bare)
-    if source is None and not _gives_pil_images(bare):
-        return f"the dataset's transform stays as it is: {type(dataset).__name__} does not give it PIL images"
+    if source is None and "pil" not in known:
+        with torch.random.fork_rng([]):
+            known["pil"] = _gives_pil_images(bare)
+    if source is None and not known["pil"]:
+        return (
+            f"the dataset's transform stays as it is: {type(dataset).__name__} does not give it PIL images in L or RGB"
+        )
     if not found.tail:
         if found.form == "pil":
             return "the dataset's transform stays as it is: it gives PIL images, which are no batch"
+        if own_collate and not isinstance(source, MemorySet) and not found.gives_one_size:
+            return "the dataset's transform stays as it is: it leaves images of several sizes, which collate_fn gets"
         return Route(found.pipeline, source, bare)
     if not found.gives_one_size:
         return (
@@ -87,17 +97,19 @@ def route_of_transform(dataset: Dataset[Any], seed: int) -> Route | str | None:
         )
     left = ", ".join(type(t).__name__ for t in found.tail)
     said = f"the engine runs the dataset's transform up to {left}, which stays in the workers: {found.unsupported}"
-    return Route(found.pipeline, None, bare, found.tail, found.form, said)
+    return Route(found.pipeline, None, bare, found.tail, "image" if found.of_tv_image else found.form, said)
 
 
 def _gives_pil_images(bare: Any) -> bool:
-    """By its first sample; a set of videos or of pairs of images has transforms of its own kind."""
-    try:
-        sample = bare[0]
-    except Exception:  # torch's own code raises it where it is wanted
-        return False
-    image = sample[0] if isinstance(sample, tuple) and sample else sample
-    return hasattr(image, "convert")
+    """By a first sample; a set of videos or of pairs of images has transforms of its own kind."""
+    for index in dict.fromkeys((0, len(bare) // 2, len(bare) - 1)):
+        try:
+            sample = bare[index]
+        except Exception:  # a sample that can't be read is raised, or passed over, where it is wanted
+            continue
+        image, *others = sample if isinstance(sample, tuple) and sample else (sample,)
+        return getattr(image, "mode", "") in ("L", "RGB") and not any(hasattr(other, "convert") for other in others)
+    return False
 
 
 def _source(dataset: Dataset[Any]) -> PhotoSource | MemorySet | None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -145,14 +146,21 @@ class Packed:
 
 @dataclass(frozen=True)
 class Pack:
-    """The collate function of the workers. `collated` says whether what is beside the images is collated here."""
+    """The collate function of the workers. `collated` says whether what is beside the images is collated here.
+
+    `strict` takes PIL images of modes "L" and "RGB" alone, where torch would give others with their own channels.
+    """
 
     collated: bool
+    strict: bool = False
 
     def __call__(self, fetched: Sequence[Fetched]) -> Packed:
         (batch,) = fetched
         place = image_place(batch.samples[0])
-        found = [_to_tensor(i, image_at(sample, place)) for i, sample in zip(batch.ids, batch.samples, strict=True)]
+        found = [
+            _to_tensor(i, image_at(sample, place), self.strict)
+            for i, sample in zip(batch.ids, batch.samples, strict=True)
+        ]
         shapes = [image.shape for image in found]
         pixels = torch.stack(found) if len(set(shapes)) == 1 else torch.cat([image.flatten() for image in found])
         rest: Any = None if place is None else [with_image(sample, place, 0) for sample in batch.samples]
@@ -183,7 +191,7 @@ class PackWithTail:
         (batch,) = fetched
         began = time.perf_counter()
         place = image_place(batch.samples[0])
-        raw = [_to_tensor(i, image_at(sample, place)) for i, sample in zip(batch.ids, batch.samples, strict=True)]
+        raw = [_to_tensor(i, image_at(sample, place), True) for i, sample in zip(batch.ids, batch.samples, strict=True)]
         images = self.pipeline(raw, sample_ids=batch.ids, epoch=batch.epoch)
         done = self.collate(
             [with_image(s, place, self._ended(image)) for s, image in zip(batch.samples, images, strict=True)]
@@ -194,6 +202,8 @@ class PackWithTail:
         if self.form == "pil":
             pixels = image.permute(1, 2, 0).numpy()
             image = load_pillow().fromarray(pixels if len(image) == 3 else pixels[:, :, 0])
+        elif self.form == "image":
+            image = import_module("torchvision.tv_tensors").Image(image)
         for transform in self.tail:
             image = transform(image)
         return image
@@ -245,7 +255,12 @@ def target_place(sample: Any, place: Any) -> Any:
     return 1 if place == 0 and len(sample) > 1 else None
 
 
-def _to_tensor(index: int, image: Any) -> Tensor:
+def _to_tensor(index: int, image: Any, strict: bool) -> Tensor:
+    if strict and hasattr(image, "convert") and image.mode not in ("L", "RGB"):
+        raise TypeError(
+            f"dataset[{index}]: got a PIL image of mode {image.mode}; expected L or RGB, which the engine takes for "
+            "the dataset's transform: convert it in the dataset's loader"
+        )
     if hasattr(image, "convert"):  # a PIL image
         image = np.array(image if image.mode == "L" else image.convert("RGB"))
     if isinstance(image, np.ndarray) and image.ndim in (2, 3):

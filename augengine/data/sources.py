@@ -30,6 +30,10 @@ class PhotoSource(Protocol):
         """The encoded photo; raises OSError where it can't be read."""
         ...
 
+    def version(self, index: int) -> str:
+        """The name with what changes when the photo is written anew; raises OSError where it is gone."""
+        ...
+
     def target(self, index: int) -> Any:
         """The photo's target, as its dataset gives it; None for a dataset without targets."""
         ...
@@ -56,6 +60,12 @@ class PhotoFiles:
     def read(self, index: int) -> bytes:
         """See `PhotoSource.read`."""
         return Path(self.samples[index][0]).read_bytes()
+
+    def version(self, index: int) -> str:
+        """See `PhotoSource.version`: the path, size and time of the last change."""
+        path = self.samples[index][0]
+        found = os.stat(path)
+        return f"{path}\0{found.st_size}\0{found.st_mtime_ns}"
 
     def target(self, index: int) -> Any:
         """See `PhotoSource.target`."""
@@ -107,6 +117,10 @@ class PhotoSubset:
     def read(self, index: int) -> bytes:
         """See `PhotoSource.read`."""
         return self.whole.read(self.indices[index])
+
+    def version(self, index: int) -> str:
+        """See `PhotoSource.version`."""
+        return self.whole.version(self.indices[index])
 
     def target(self, index: int) -> Any:
         """See `PhotoSource.target`."""

@@ -44,13 +44,15 @@ class Translated:
 
     `pipeline` runs the beginning, None where there is none. `tail` are the transforms left, to call one after the other
     on a single image in `form`: "pil", "uint8 tensor" or "float tensor" (C, H, W). `unsupported` says why the first of
-    them is left. Where all is translated the tail is empty, `unsupported` None, and `form` that of the result.
+    them is left; `of_tv_image`, that a tensor is a `tv_tensors.Image` there. Where all is translated the tail is empty,
+    `unsupported` None, and `form` that of the result.
     """
 
     pipeline: Pipeline | None
     tail: tuple[Any, ...]
     form: Form
     unsupported: UnsupportedTransform | None
+    of_tv_image: bool = False
 
     @property
     def gives_one_size(self) -> bool:
@@ -102,7 +104,7 @@ def translate_start(transform: Any, form: Form | None = None, **pipeline_options
     if tail and not done:
         return Translated(None, tail, place.form, unsupported)
     options = {"dtype": place.dtype, **_classes(t for _, t in steps[:done]), **pipeline_options}
-    return Translated(Pipeline(*made, **options), tail, place.form, unsupported)
+    return Translated(Pipeline(*made, **options), tail, place.form, unsupported, place.kind == "image")
 
 
 def _without_frames(error: UnsupportedTransform) -> UnsupportedTransform:
@@ -150,7 +152,9 @@ def _handed_on_to(t: Any) -> Any:
     It is known by the compiled code of its `__call__` or `forward`: that of `return self.something(image)`.
     """
     kind = type(t)
-    call = kind.forward if isinstance(t, torch.nn.Module) else getattr(kind, "__call__", None)  # noqa: B004
+    call = getattr(kind, "__call__", None)  # noqa: B004
+    if isinstance(t, torch.nn.Module):
+        call = kind.forward if call is torch.nn.Module.__call__ else None
     code, template = getattr(call, "__code__", None), _template.__code__
     if code is None or code.co_code != template.co_code or (code.co_flags ^ template.co_flags) & ~inspect.CO_NESTED:
         return None

@@ -46,7 +46,9 @@ class Place:
     @property
     def form(self) -> Form:
         """As what a transform gets the image."""
-        return "pil" if self.kind == "pil" else "float tensor" if self.floats else "uint8 tensor"
+        if self.kind == "pil":
+            return "pil"
+        return "float tensor" if self.floats else "uint8 tensor"
 
     @property
     def noun(self) -> str:

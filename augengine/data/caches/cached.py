@@ -85,7 +85,10 @@ class DecodedCache(_Kept[NDArray[np.uint8]]):
 
 @dataclass(frozen=True)
 class CachedSource:
-    """A source whose photos are read once as long as `store` has room for them."""
+    """A source whose photos are read once as long as `store` has room for them.
+
+    A disk's, which outlives the run, are told from what was written anew under their names.
+    """
 
     source: PhotoSource
     store: Store
@@ -99,11 +102,15 @@ class CachedSource:
 
     def read(self, index: int) -> bytes:
         """See `PhotoSource.read`."""
-        name = self.source.name(index)
+        name = self.source.version(index) if isinstance(self.store, DiskStore) else self.source.name(index)
         if (data := self.store.get(index, name)) is None:
             data = self.source.read(index)
             self.store.put(index, name, data)
         return data
+
+    def version(self, index: int) -> str:
+        """See `PhotoSource.version`."""
+        return self.source.version(index)
 
     def target(self, index: int) -> Any:
         """See `PhotoSource.target`."""
