@@ -28,7 +28,7 @@ $(STAMP): $(BUILT_FROM)
 	@touch $@
 
 test: install
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: install
 	@PYTHONPATH=tests $(BIN)/python -m soak $(SOAKS)
