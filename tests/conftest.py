@@ -1,5 +1,7 @@
 """Fixtures of several files."""
 
+import gc
+
 import pytest
 import torch
 from emulated import EmulatedGpu, RealGpu, build_emulation
@@ -35,3 +37,9 @@ def gpu(request):
     if not torch.cuda.is_available():
         pytest.skip("torch finds no CUDA device here")
     return RealGpu()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_of_another_file():
+    """Errors that pytest reports hold the iterations which they left, and those their threads."""
+    gc.collect()
