@@ -334,6 +334,13 @@ class Stream(IterableDataset):
         ({"cache_limit": 0, "cache": "ram"}, ValueError, "DataLoader.cache_limit: got 0; expected a number of bytes"),
         ({"cache": "ram", "dataset": [0]}, ValueError, "DataLoader.cache: got 'ram'; it is about photos"),
         ({"exif_orientation": True, "dataset": [0]}, ValueError, "DataLoader.exif_orientation: got True; it is about"),
+        (
+            {"max_scans": 9, "dataset": [0]},
+            ValueError,
+            "DataLoader.max_scans: got 9; it is about photos that the loader",
+        ),
+        ({"max_pixels": 9, "dataset": [0]}, ValueError, "DataLoader.max_pixels: got 9; it is about photos"),
+        ({"hardware_share": 0.5, "dataset": [0]}, ValueError, "DataLoader.hardware_share: got 0.5; it is about photos"),
         ({"max_scans": 0}, ValueError, "DataLoader.max_scans: got 0; expected a whole number from 1"),
         ({"on_error": "ignore"}, ValueError, "DataLoader.on_error: got 'ignore'; expected one of raise, skip, replace"),
         ({"seed": -1}, ValueError, "seed: got -1"),

@@ -131,7 +131,14 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         )  # fmt: skip
         self._decoder = self._make_decoder() if self._photos() else None
         if not self._photos():
-            _check_photo_options(type(dataset).__name__, cache=cache, exif_orientation=exif_orientation or None)
+            _check_photo_options(
+                type(dataset).__name__,
+                cache=cache,
+                exif_orientation=exif_orientation or None,
+                hardware_share=hardware_share,
+                max_pixels=None if max_pixels == MAX_PIXELS else max_pixels,
+                max_scans=None if max_scans == MAX_SCANS else max_scans,
+            )
         fingerprint = self._fingerprint() if cache == "disk" else None
         self._make_cache = partial(make_cache, cache, cache_limit, cache_dir, cache_decoded, fingerprint or "")
         self._cache = self._make_cache()
