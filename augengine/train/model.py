@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def _conv(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -14,20 +15,28 @@ def _conv(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """x -> x + conv(conv(x))."""
+    """x -> relu(x + norm(conv(relu(norm(conv(x)))))), for x of 0 or more."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(_conv(channels, channels), _conv(channels, channels))
+        self.norm = nn.BatchNorm2d(channels)
+        self.body = nn.Sequential(
+            _conv(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False), self.norm
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)  # type: ignore[no-any-return]
+        return F.relu(x + self.body(x))
+
+    def zero_init_last(self) -> None:
+        """Sets the last norm's gain to 0, so that the block begins as the identity (arXiv 1706.02677, section 5.1)."""
+        # The ReLU stands behind the sum: behind the norm it would pass the gain no gradient, and the block stay 0.
+        nn.init.zeros_(self.norm.weight)
 
 
 class SmallNet(nn.Module):
     """(B, C, H, W) float -> (B, classes) logits: three halvings, two residual blocks, a global maximum.
 
-    `width` is the number of channels at full size; it doubles twice. About 0.7 million weights at width 32.
+    `width` is the number of channels at full size; it doubles twice. About 0.5 million weights at width 32.
     """
 
     def __init__(self, channels: int, classes: int, width: int = 32) -> None:
