@@ -1,4 +1,4 @@
-"""`Task`: what `augengine train` learns. Digits and CIFAR-10 by name, or any image folder."""
+"""`Task`: what `augengine train` learns. Digits, CIFAR-10 and Fashion-MNIST by name, or any image folder."""
 
 import os
 from dataclasses import dataclass
@@ -7,75 +7,73 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset, TensorDataset
 
 from augengine.data.folder import ImageFolder
-from augengine.pipeline import Pipeline
-from augengine.transforms import (
-    CenterCrop,
-    ColorJitter,
-    Mixup,
-    Normalize,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    RandomRotation,
-    Resize,
-)
+from augengine.train.cifar10 import load_cifar10
+from augengine.train.fashion_mnist import CLASSES as FASHION_CLASSES
+from augengine.train.fashion_mnist import load_fashion_mnist
+from augengine.train.subsets import first_of, keyed_order
 
+NAMES = ("digits", "cifar10", "fashion-mnist")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 HELD_OUT_FRAC = 0.2
-SPLIT_KEY = 2718  # splits don't follow the run's seed, so that runs of several seeds are measured on the same images
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Two datasets, the pipelines that they go through, and how many epochs a run takes unless told."""
+    """Two map-style datasets of (image, class index) without transforms, and what they need.
 
+    `train` and `val` are such as `augengine.data.DataLoader` reads by its fast routes: a `TensorDataset` of uint8
+    images (N, C, H, W), or an `ImageFolder` or a Subset of one. `size` is the side in pixels of the network's input
+    unless the recipe says otherwise; `mean` and `std` are those of the channels, in units of full scale. `recipe` and
+    `model` are names that fit.
+    """
+
+    name: str
     train: Any
     val: Any
     classes: tuple[str, ...]
     channels: int
-    pipeline: Pipeline
-    val_pipeline: Pipeline
-    epochs: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    recipe: str
+    model: str
 
 
-class InMemory(Dataset[tuple[Tensor, int]]):
-    """Uint8 images (N, C, H, W) and their class indices (N,), fetched a batch at a time."""
-
-    def __init__(self, images: Tensor, targets: Tensor) -> None:
-        self.images, self.targets = images, targets
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], int(self.targets[index])
-
-    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int]]:
-        return list(zip(self.images[indices], self.targets[indices].tolist(), strict=True))
-
-
-def open_task(data: str, size_px: int | None, subset: int | None, seed: int) -> Task:
-    """The task named `digits` or `cifar10`, or that of the folder `data`; raises ValueError for one that has none.
+def open_task(data: str, subset: int | None = None) -> Task:
+    """The task named `digits`, `cifar10` or `fashion-mnist`, or that of the folder `data`.
 
     A folder holds train/ and val/ (or test/), each with a folder of images for every class; or the classes
-    themselves, of which a fifth of the images is then held out. `subset` keeps so many images to train on.
+    themselves, of which a fifth of the images is then held out. Named sets are read into memory, from the folder that
+    the variable AUGENGINE_DATA names; `load_cifar10` and `load_fashion_mnist` say where they are looked for.
+
+    `subset` keeps so many images to train on, the same ones in every run, and a larger subset keeps those of a smaller
+    one. Of cifar10 and fashion-mnist it has as many of each class, or one more of some, as AutoAugment's reduced
+    CIFAR-10 of 4,000 images (arXiv 1805.09501). The images to measure on stay whole.
+
+    Raises ValueError for a name or folder that has no task, for damaged files, and for a subset of fewer than 2 images
+    or more than there are.
     """
+    root = os.environ.get("AUGENGINE_DATA")
+    place = Path(root) if root else None
     if data == "digits":
-        return _digits(size_px or 16, subset, seed)
+        return _digits(subset)
     if data == "cifar10":
-        return _folder(_cifar10_root(), size_px or 32, subset, seed)
-    return _folder(Path(data), size_px or 64, subset, seed)
+        return Task(
+            data, *load_cifar10(place, subset), 3, 32, CIFAR10_MEAN, CIFAR10_STD, recipe="cifar-fast", model="fast"
+        )
+    if data == "fashion-mnist":
+        train, val = load_fashion_mnist(place, subset)
+        return Task(data, train, val, FASHION_CLASSES, 1, 28, (0.2860,), (0.3530,), "fashion-mnist", "fast")
+    if not data or not Path(data).is_dir():
+        raise ValueError(f"--data: got {data!r}; expected {', '.join(NAMES)}, or a folder of images, which that is not")
+    return _folder(Path(data), subset)
 
 
-def keyed_order(count: int) -> list[int]:
-    """A permutation of 0..count-1 that is the same in every run."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_KEY)).tolist()
-
-
-def _digits(size_px: int, subset: int | None, seed: int) -> Task:
+def _digits(subset: int | None) -> Task:
     """scikit-learn's 1,797 digits of 8 x 8, values 0 to 16."""
     try:
         found = import_module("sklearn.datasets").load_digits()
@@ -84,42 +82,17 @@ def _digits(size_px: int, subset: int | None, seed: int) -> Task:
     images = (torch.tensor(found.images) * 255 / 16).round().to(torch.uint8)[:, None]
     targets, order = torch.tensor(found.target), keyed_order(len(images))
     held_out = int(len(order) * HELD_OUT_FRAC)
-    val, rest = order[:held_out], _kept(order[held_out:], subset)
-    finish = (Normalize((0.3,), (0.4,)),)
-    pipeline = Pipeline(
-        RandomRotation(12, "bilinear"),
-        RandomResizedCrop(size_px, scale=(0.7, 1.0), ratio=(0.85, 1.18)),
-        *finish,
-        Mixup(0.2, p=0.5),
-        num_classes=10,
-        seed=seed,
-    )
-    held_pipeline = Pipeline(Resize((size_px, size_px)), *finish, seed=seed)
-    train, held = InMemory(images[rest], targets[rest]), InMemory(images[val], targets[val])
-    return Task(train, held, tuple("0123456789"), 1, pipeline, held_pipeline, 15)
+    kept = first_of(order[held_out:], subset)
+    train, val = (TensorDataset(images[part], targets[part]) for part in (kept, order[:held_out]))
+    return Task("digits", train, val, tuple("0123456789"), 1, 16, (0.3,), (0.4,), "digits", "small")
 
 
-def _cifar10_root() -> Path:
-    root = os.environ.get("AUGENGINE_DATA")
-    if root is None:
-        raise ValueError("--data cifar10: set AUGENGINE_DATA to a folder that has cifar10/train and cifar10/test")
-    return Path(root) / "cifar10"
-
-
-def _folder(root: Path, size_px: int, subset: int | None, seed: int) -> Task:
+def _folder(root: Path, subset: int | None) -> Task:
     train, val, classes = _folder_sets(root)
     if subset is not None:
-        train = Subset(train, _kept(keyed_order(len(train)), subset))
-    finish = (Normalize(IMAGENET_MEAN, IMAGENET_STD),)
-    pipeline = Pipeline(
-        RandomResizedCrop(size_px, scale=(0.5, 1.0)),
-        RandomHorizontalFlip(),
-        ColorJitter(0.2, 0.2, 0.2),
-        *finish,
-        seed=seed,
-    )
-    held_pipeline = Pipeline(Resize(size_px), CenterCrop(size_px), *finish, seed=seed)
-    return Task(train, val, classes, 3, pipeline, held_pipeline, 10)
+        train = Subset(train, first_of(keyed_order(len(train)), subset))
+    name = root.resolve().name
+    return Task(name, train, val, classes, 3, 224, IMAGENET_MEAN, IMAGENET_STD, "baseline", "resnet18")
 
 
 def _folder_sets(root: Path) -> tuple[Any, Any, tuple[str, ...]]:
@@ -141,9 +114,3 @@ def _folder_sets(root: Path) -> tuple[Any, Any, tuple[str, ...]]:
         differ = ", ".join(sorted(set(train.classes) ^ set(val.classes))[:5])
         raise ValueError(f"{root}: train/ and {held.name}/ have different classes: {differ}")
     return train, val, tuple(train.classes)
-
-
-def _kept(order: list[int], subset: int | None) -> list[int]:
-    if subset is not None and not 2 <= subset <= len(order):
-        raise ValueError(f"--subset: got {subset}; expected 2 to {len(order)}, the images that there are to train on")
-    return order[:subset]
