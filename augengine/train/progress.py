@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 SECONDS_A_LINE = 5.0
+SECONDS_A_DRAW = 0.125
 
 
 @dataclass(frozen=True)
@@ -35,40 +36,87 @@ class Lines:
     """A line every few seconds, and one at the end."""
 
     def __init__(self) -> None:
-        self._due = time.perf_counter() + SECONDS_A_LINE
+        self._next_s = time.perf_counter() + SECONDS_A_LINE
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None: ...
 
+    def due(self, step: int, steps: int) -> bool:
+        """Whether `show` would print, for who would have to wait for a standing."""
+        return step == steps or time.perf_counter() >= self._next_s
+
     def show(self, standing: Standing) -> None:
         """Prints where it is due."""
-        if time.perf_counter() >= self._due or standing.step == standing.steps:
-            self._due = time.perf_counter() + SECONDS_A_LINE
+        if self.due(standing.step, standing.steps):
+            self._next_s = time.perf_counter() + SECONDS_A_LINE
             print(f"step {standing.step}/{standing.steps} {standing}", file=sys.stderr, flush=True)
 
 
 class Bar:
-    """rich's progress bar, redrawn in place."""
+    """rich's progress bar, redrawn in place at most every `SECONDS_A_DRAW`."""
 
     def __init__(self) -> None:
         rich, console = import_module("rich.progress"), import_module("rich.console")
-        columns = (rich.BarColumn(bar_width=20), rich.TaskProgressColumn())
-        text = rich.TextColumn("{task.description}")
-        self._progress: Any = rich.Progress(*columns, text, console=console.Console(stderr=True))
+        columns = (rich.BarColumn(bar_width=20), rich.TaskProgressColumn(), rich.TextColumn("{task.description}"))
+        rate = 1 / SECONDS_A_DRAW
+        self._progress: Any = rich.Progress(*columns, console=console.Console(stderr=True), refresh_per_second=rate)
         self._task = self._progress.add_task("starting", total=None)
+        self._next_s = 0.0
+        self._undrawn: Standing | None = None
+        self._first: tuple[int, float] | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if self._undrawn is not None:
+            self._draw(self._undrawn)
         self._progress.stop()
 
+    def due(self, step: int, steps: int) -> bool:
+        """Whether `show` would draw, for who would have to wait for a standing."""
+        return step == steps or time.perf_counter() >= self._next_s
+
     def show(self, standing: Standing) -> None:
-        """Moves the bar."""
-        self._progress.update(self._task, total=standing.steps, completed=standing.step, description=str(standing))
+        """Moves the bar where it is due."""
+        self._undrawn = standing
+        if self.due(standing.step, standing.steps):
+            self._next_s = time.perf_counter() + SECONDS_A_DRAW
+            self._draw(standing)
+
+    def _draw(self, standing: Standing) -> None:
+        text = f"{columns_of(standing)}  {_clock(self._left_s(standing))} left"
+        self._progress.update(self._task, total=standing.steps, completed=standing.step, description=text)
+        self._undrawn = None
+
+    def _left_s(self, standing: Standing) -> float | None:
+        """At the pace since the first step shown, before which a run that goes on took no time here."""
+        if self._first is None:
+            self._first = standing.step, time.perf_counter()
+        step, began = self._first
+        if standing.step == step:
+            return None
+        return (time.perf_counter() - began) / (standing.step - step) * (standing.steps - standing.step)
+
+
+def columns_of(standing: Standing) -> str:
+    """A standing in parts of fixed width, which stay where they are from one draw to the next."""
+    epoch = f"{standing.epoch + 1:>{len(str(standing.epochs))}}/{standing.epochs}"
+    return (
+        f"epoch {epoch}  loss {standing.loss:7.3f}  accuracy {standing.accuracy:6.1%}  "
+        f"{standing.images_per_second:>9,.0f} images/s  {standing.data_wait_frac:6.1%} waiting"
+    )
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def progress() -> Bar | Lines:
