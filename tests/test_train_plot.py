@@ -122,7 +122,7 @@ def test_a_rate_that_falls_far_by_factors_is_on_a_log_scale():
         (Schedule("step", 50_000, "gradual", 1, hold_steps=1, milestones=(30_000,), gamma=1e-3), 1251),
     ],
 )
-@pytest.mark.parametrize("title", ["", r"a$\frac$_b^{ " * 20, "x" * 250])
+@pytest.mark.parametrize("title", ["", r"a$\frac$_b^{ " * 20, "W" * 250])
 def test_no_text_of_a_schedule_lies_on_another_or_beyond_the_edge(schedule, steps_per_epoch, title, monkeypatch):
     check_readable(plot._schedule_figure(schedule, 0.1, steps_per_epoch, title), monkeypatch)
 
@@ -171,6 +171,10 @@ def test_the_best_epoch_is_marked_in_every_panel(rows, best):
 def test_a_run_that_measured_nothing_has_no_best_epoch():
     figure = plot._curves_figure([epoch_row(0), epoch_row(1)])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["training"]
+
+
+def test_rows_of_an_epoch_alone_are_drawn():
+    assert [points(axes) for axes in plot._curves_figure([{"epoch": 0}, {"epoch": 1}]).axes] == [[], [], []]
 
 
 def test_values_that_are_not_finite_are_left_out():

@@ -23,7 +23,7 @@ SHADE_ALPHA = 0.18
 FEW = 60  # points that are dots, too: one alone would have no line
 DEEP = 0.05  # rates that fall below this share of the highest by factors are drawn on a log scale, down to DEEPEST
 DEEPEST = 1e-6
-TITLE_WIDTH = 90  # characters
+TITLE_WIDTH = 60  # characters, of which the widest fill the picture
 PANELS = (
     ("loss", (("loss", "training"), ("val_loss", "validation"))),
     ("accuracy", (("train_accuracy", "training"), ("val_accuracy", "validation"))),
