@@ -15,10 +15,10 @@ log = logging.getLogger("augengine")
 class RunLog:
     """What a run writes into its folder: steps.csv, epochs.csv and TensorBoard's event file.
 
-    Every row has a `step`, the x-axis of TensorBoard's curves `steps/<name>` and `epochs/<name>`. A row is
-    in the files when `step` or `epoch` returns, so that a kill costs none. `out` None writes nothing. Without `resumed_step` the files of an
-    earlier run are begun anew; with it their rows up to that step stay, so that a run that goes on leaves the same
-    files as an unbroken one. Without TensorBoard's package there are no events, and a warning says so.
+    Every row has a `step`, the x-axis of TensorBoard's curves `steps/<name>` and `epochs/<name>`. A row is in the files
+    when `step` or `epoch` returns, so that a kill costs none. `out` None writes nothing. Without `resumed_step` the
+    files of an earlier run are begun anew; with it their rows up to that step stay, so that a run that goes on leaves
+    the same files as an unbroken one. Without TensorBoard's package there are no events, and a warning says so.
     """
 
     def __init__(self, out: Path | None, resumed_step: int | None = None, tensorboard: bool = True) -> None:
