@@ -162,24 +162,51 @@ def _compile(archs: list[str], as_json: bool) -> int:
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:
-    command.description = "Trains a small network from augengine's loader and prints its accuracy on held-out images."
-    command.add_argument("--data", required=True, help="digits, cifar10 ($AUGENGINE_DATA/cifar10), or an image folder")
-    command.add_argument("--epochs", type=int, help="times through the training set (default: the data set's)")
-    command.add_argument("--batch-size", type=int, default=64, help="images a step (default: 64)")
-    command.add_argument("--subset", type=int, help="train on this many images only, drawn by key (default: all)")
-    command.add_argument("--lr", type=float, default=0.005, help="highest learning rate of the cycle (default: 0.005)")
-    command.add_argument("--seed", type=int, default=0, help="seed of weights, order and draws (default: 0)")
-    command.add_argument("--size", type=int, help="side of the network's input in pixels (default: the data set's)")
-    command.add_argument("--out", type=Path, metavar="DIR", help="write weights.pt, pipeline.json and result.json here")
-    command.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+    command.description = "Trains a network as a recipe says and prints its accuracy on held-out images."
+    add = command.add_argument
+    add("--data", required=True, help="digits, cifar10, fashion-mnist, or a folder of images by class")
+    add("--model", help="small, fast, resnet20 to resnet110 (for CIFAR), a name of timm's or torchvision's, or "
+        "package.module:factory (default: what fits the data)")  # fmt: skip
+    add("--recipe", metavar="NAME|FILE", help="a preset or a TOML file (default: what fits the data)")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe, as in TOML; again "
+        "for more")  # fmt: skip
+    add("--epochs", type=int, help="the recipe's epochs")
+    add("--batch-size", type=int, help="the recipe's images a batch, on each rank")
+    add("--lr", type=float, help="the recipe's learning rate")
+    add("--size", type=int, dest="image_size", help="side of the network's input in pixels")
+    add("--precision", help="32-true, bf16-mixed, 16-mixed, ...: Lightning Fabric's names")
+    add("--subset", type=int, help="train on this many images only, drawn by key (default: all)")
+    add("--seed", type=int, default=0, help="seed of weights, order and draws (default: 0)")
+    add("--devices", type=int, help="processes or GPUs on this machine (default: one, or each GPU); torchrun's count")
+    add("--out", type=Path, metavar="DIR", help="write checkpoints, logs, curves and weights here")
+    add("--resume", action="store_true", help="go on at the last checkpoint in --out")
+    add("--checkpoint-steps", type=int, default=0, metavar="N", help="also write one every N steps (default: at the "
+        "end of epochs)")  # fmt: skip
+    add("--log-steps", type=int, default=10, metavar="N", help="steps in a row of steps.csv (default: 10)")
+    add("--plot-schedule", type=Path, metavar="FILE.png", help="draw the learning rate of each step, and train nothing")
+    add("--json", action="store_true", help="print the result as one line of JSON")
     command.set_defaults(run=_train)
 
 
-def _train(options: argparse.Namespace) -> int:
-    from augengine.train.trainer import Settings, train
+RECIPE_OPTIONS = ("epochs", "batch_size", "lr", "image_size", "precision")
 
-    given = {k: v for k, v in vars(options).items() if k not in ("run", "command", "json")}
-    result = train(Settings(**given))
+
+def _train(options: argparse.Namespace) -> int:
+    from augengine.train.run import Settings, plot_rates, train
+    from augengine.train.trainer import Upkeep
+
+    given = {name: getattr(options, name) for name in RECIPE_OPTIONS if getattr(options, name) is not None}
+    changes = dict(map(_field, options.set)) | given
+    upkeep = Upkeep(options.out, options.resume, options.checkpoint_steps, log_steps=options.log_steps)
+    names = ("data", "model", "recipe", "subset", "seed", "devices")
+    settings = Settings(**{name: getattr(options, name) for name in names}, changes=changes, upkeep=upkeep)
+    if options.plot_schedule is not None:
+        plot_rates(settings, options.plot_schedule)
+        print(options.plot_schedule)
+        return 0
+    result = train(settings)
+    if result is None:  # of another rank
+        return 0
     if options.json:
         print(json.dumps(asdict(result)))
     else:
@@ -189,3 +216,18 @@ def _train(options: argparse.Namespace) -> int:
             f"{result.data_wait_frac:.1%} of it waiting for data"
         )
     return 0
+
+
+def _field(text: str) -> tuple[str, Any]:
+    """`name=value` with the value as TOML has it; a bare word is a name."""
+    import tomllib
+
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,13 +19,12 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.body = _conv(channels, channels)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
-        self.body = nn.Sequential(
-            _conv(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False), self.norm
-        )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.body(x))
+        return F.relu(x + self.norm(self.conv(self.body(x))))
 
     def zero_init_last(self) -> None:
         """Sets the last norm's gain to 0, so that the block begins as the identity (arXiv 1706.02677, section 5.1)."""

@@ -1,187 +1,484 @@
-"""`train`: fits a small network to a task's augmented images and measures it on held-out ones."""
+"""`Trainer`: the loop that follows a recipe, on one device or many, from any checkpoint on.
+
+An epoch's batches come from augengine's loader through the pipeline of that epoch; a step is `accumulate` batches. All
+that a run is at a moment (weights, optimizer, averages, generators, the loader's place) is its `state`, so that a run
+that was killed goes on to the same bits on the same device.
+"""
 
 import json
+import logging
 import math
+import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from augengine.data.loader import DataLoader
-from augengine.train.model import SmallNet
+from augengine.train.augment import train_pipeline, val_pipeline
+from augengine.train.batches import GlobalBatches
+from augengine.train.checkpoint import (
+    check_fits,
+    keep_last,
+    latest_checkpoint,
+    read_weights,
+    save_checkpoint,
+    weights_sha256,
+    write_weights,
+)
+from augengine.train.durable import replace_file
+from augengine.train.evaluate import Measured, measure
+from augengine.train.initialise import add_dropout, initialise, zero_gamma
+from augengine.train.logs import RunLog
+from augengine.train.objective import Objective
+from augengine.train.optim import make_optimizer, parameter_groups
 from augengine.train.progress import Standing, progress
-from augengine.train.tasks import Task, open_task
+from augengine.train.recipe import Recipe
+from augengine.train.seeding import generator_states, restore_generators, seeded
+from augengine.train.sync_norm import synchronised
+from augengine.train.tasks import Task
 
-SMOOTHING = 0.05
-WARM_UP_FRAC = 0.25
-DECAY = 0.9  # of the running loss and accuracy that the progress shows
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What `augengine train` is told; None means the task's own default."""
-
-    data: str
-    epochs: int | None = None
-    batch_size: int = 64
-    subset: int | None = None
-    lr: float = 0.005
-    seed: int = 0
-    size: int | None = None
-    out: Path | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "size"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')}: got {value}; expected 1 or more")
-        if self.batch_size == 1:
-            raise ValueError(
-                "--batch-size: got 1; expected 2 or more, because batch norm compares the images of a step"
-            )
-        if self.size is not None and self.size < 8:
-            raise ValueError(f"--size: got {self.size}; the network halves its input three times and needs 8 or more")
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise ValueError(f"--lr: got {self.lr}; expected a finite number above 0")
-        if self.seed < 0:
-            raise ValueError(f"--seed: got {self.seed}; expected 0 or more")
+WARMUP_WINDOW = 50  # steps whose training error ends a constant warmup
+log = logging.getLogger("augengine")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave; accuracy and loss on the held-out images, without augmentation."""
+    """What a run gave; accuracy and loss on the held-out images, without augmentation.
+
+    `val_accuracy_flip` is by the mean of an image's and its mirror's logits. `train_seconds` are those of the training
+    steps, waiting included, measuring and saving not; `data_wait_frac` is the share of them spent waiting for a batch.
+    """
 
     val_accuracy: float
     val_loss: float
+    val_accuracy_flip: float | None
+    best_val_accuracy: float
+    best_epoch: int
     train_seconds: float
     images_per_second: float
     data_wait_frac: float
     epochs: int
+    steps: int
     train_images: int
     val_images: int
+    weights_sha256: str
 
 
 @dataclass
-class Meter:
-    """Counts images and seconds, and keeps running means of loss and accuracy."""
+class Progress:
+    """How far a run is, and what it has measured so far: plain numbers, a part of its state."""
 
-    started: float = field(default_factory=time.perf_counter)
-    images: int = 0
+    epoch: int = 0
+    step: int = 0  # of the optimizer, since the start
+    batch: int = 0  # of this epoch
+    seconds: float = 0.0
     waited_s: float = 0.0
-    loss: float = math.nan
-    accuracy: float = 0.0
+    images: int = 0
+    warmup_steps: int | None = None  # where the training error has ended the warmup
+    best_accuracy: float = -1.0
+    best_loss: float = math.inf
+    best_epoch: int = -1
+    stopped: bool = False
+    val: dict[str, Any] = field(default_factory=dict)
 
-    def count(self, logits: Tensor, targets: Tensor, loss: float) -> None:
-        """Adds a step."""
-        wanted = targets if targets.ndim == 1 else targets.argmax(1)
-        accuracy = float((logits.argmax(1) == wanted).float().mean())
-        keep = DECAY if self.images else 0.0
-        self.loss = keep * self.loss + (1 - keep) * loss if keep else loss
-        self.accuracy = keep * self.accuracy + (1 - keep) * accuracy
-        self.images += len(logits)
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What a run writes and when: checkpoints at the end of epochs and every `checkpoint_steps`, the last `keep`."""
+
+    out: Path | None = None
+    resume: bool = False
+    checkpoint_steps: int = 0  # 0: at the end of epochs alone
+    keep: int = 2
+    log_steps: int = 10  # steps whose mean makes a row of steps.csv; how often a GPU's losses are looked at
+
+    def __post_init__(self) -> None:
+        for name, least in (("checkpoint_steps", 0), ("keep", 1), ("log_steps", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: got {getattr(self, name)}; expected {least} or more")
+
+
+class Trainer:
+    """Trains `model` on `task` as `recipe` says; `fabric` (Lightning's) has the device, the ranks and the precision.
+
+    The same arguments give the same weights on the same device. Raises ValueError for what does not fit together, and
+    where the loss is no longer finite: it names the step, and the last checkpoint stays good.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        recipe: Recipe,
+        fabric: Any,
+        seed: int = 0,
+        upkeep: Upkeep | None = None,
+        teacher: nn.Module | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        self.task, self.recipe, self.fabric, self.seed = task, recipe, fabric, seed
+        self.upkeep, self.facts = upkeep or Upkeep(), facts or {}
+        self.batches = GlobalBatches(
+            len(task.train), recipe.batch_size, accumulate=recipe.accumulate,
+            ranks=fabric.world_size, rank=fabric.global_rank, seed=seed,
+        )  # fmt: skip
+        self.steps_an_epoch = len(self.batches) // recipe.accumulate
+        self.now, self.latest = Progress(), (math.nan, math.nan)  # mean loss and accuracy of the last steps read
+        # Batches are made ahead; ranks of one machine share its cores.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.loader_threads = max(1, cores // fabric.strategy.num_processes if fabric.world_size > 1 else cores)
+        self._build(model, teacher)
+
+    def _build(self, net: nn.Module, teacher: nn.Module | None) -> None:
+        recipe, fabric = self.recipe, self.fabric
+        if fabric.world_size > 1:
+            net = synchronised(net, fabric.device)
+        self.net = net.to(fabric.device, memory_format=_memory_format(recipe))  # type: ignore[call-overload]
+        groups = parameter_groups(self.net, recipe.weight_decay, recipe.no_bias_decay)
+        self.base_rate = recipe.base_rate(self.batches.batch_size * recipe.accumulate * fabric.world_size)
+        optimizer = make_optimizer(
+            recipe.optimizer, groups, self.base_rate, momentum=recipe.momentum, nesterov=recipe.nesterov,
+            betas=recipe.betas, final_lr=recipe.final_lr,
+        )  # fmt: skip
+        self.model, self.optimizer = fabric.setup(torch.compile(self.net) if recipe.compile else self.net, optimizer)
+        self.ema = None
+        if recipe.ema is not None:
+            averaged = get_ema_multi_avg_fn(recipe.ema)
+            self.ema = AveragedModel(self.net, multi_avg_fn=averaged, use_buffers=True)
+        # torch's own, on a rate of 1, which is then a factor of ours.
+        self.fallen, self.plateau = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0), None
+        if recipe.schedule == "plateau":
+            self.plateau = ReduceLROnPlateau(self.fallen, factor=recipe.gamma, patience=recipe.plateau_patience)
+        weights = [w for w in groups[0]["params"] if w.requires_grad]  # penalties are for what decays
+        self.objective = Objective(recipe, weights, _taught(teacher, fabric))
+        self.schedule = recipe.schedule_of(self.steps_an_epoch)
 
     @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.perf_counter() - self.started
+    def result_net(self) -> nn.Module:
+        """The network that is measured and kept: the averaged one where the recipe averages."""
+        return self.net if self.ema is None else self.ema.module
 
-    def standing(self, step: int, steps: int, epoch: int, epochs: int) -> Standing:
-        """What the progress shows."""
-        rate, waited = self.images / self.seconds, self.waited_s / self.seconds
-        return Standing(step, steps, epoch, epochs, self.loss, self.accuracy, rate, waited)
+    def fit(self) -> Result:
+        """Trains to the end, from the last whole checkpoint on where the run is to resume."""
+        with seeded(self.seed + 1 + self.fabric.global_rank):
+            position = self._resume() if self.upkeep.resume else None
+            out = self.upkeep.out if self.fabric.is_global_zero else None
+            resumed = self.now.step if self.upkeep.resume else None
+            with progress() if self.fabric.is_global_zero else nullcontext() as self.shown:
+                self.log = RunLog(out, resumed)
+                try:
+                    while self.now.epoch < self.recipe.epochs and not self.now.stopped:
+                        self._epoch(position)
+                        position = None
+                finally:
+                    self.log.close()
+            return self._finish()
+
+    def _epoch(self, position: dict[str, Any] | None) -> None:
+        """One epoch, or the rest of it from `position` on, and what is measured behind it."""
+        now, accumulate = self.now, self.recipe.accumulate
+        self.losses = torch.zeros(self.steps_an_epoch, device=self.fabric.device)
+        self.rights = torch.zeros(self.steps_an_epoch, device=self.fabric.device)
+        self.read = 0  # steps of this epoch whose losses were looked at
+        self.net.train()
+        loader = self.make_loader(now.epoch)
+        batches = self._begin(loader, position)
+        self.began = time.perf_counter() - now.seconds
+        for images, targets in self._waited_for(batches):
+            now.batch += 1
+            self._batch(images, targets, last=now.batch % accumulate == 0)
+            if now.batch % accumulate == 0:
+                self._behind_step(loader)
+        now.seconds = time.perf_counter() - self.began
+        self._read_losses()
+        self._behind_epoch()
+
+    def _waited_for(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; the time until each is there counts as waiting."""
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self.now.waited_s += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def make_loader(self, epoch: int) -> Any:
+        """The epoch's batches."""
+        pipeline = train_pipeline(self.recipe, self.task, epoch, self.seed)
+        loader = DataLoader(
+            self.task.train, batch_sampler=self.batches, pipeline=pipeline, device=self.fabric.device,
+            seed=self.seed, generator=torch.Generator(), num_workers=self.loader_threads,
+        )  # fmt: skip
+        loader.set_epoch(epoch)
+        return loader
+
+    def _begin(self, loader: Any, position: dict[str, Any] | None) -> Iterator[Any]:
+        if position is None:
+            return iter(loader)
+        loader.load_state_dict(position["loader"])
+        batches = iter(loader)
+        step = self.now.batch // self.recipe.accumulate
+        self.losses[:step], self.rights[:step] = position["losses"], position["rights"]
+        self.read = step
+        restore_generators(position["generators"])
+        return batches
+
+    def _batch(self, images: Tensor, targets: Tensor, last: bool) -> None:
+        """Forward and backward for one batch, and the optimizer's step behind the last one of a step."""
+        recipe, fabric, now = self.recipe, self.fabric, self.now
+        at = (now.batch - 1) // recipe.accumulate
+        with fabric.no_backward_sync(self.model, enabled=not last):
+            logits = self.model(images)
+            loss = self.objective(logits, targets, images) / recipe.accumulate
+            fabric.backward(loss)
+        self.losses[at] += loss.detach()
+        self.rights[at] += _right_frac(logits.detach(), targets) / recipe.accumulate
+        now.images += len(images) * fabric.world_size
+        if last:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate(now.step)
+            if recipe.clip_norm is not None:
+                fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            if self.ema is not None:
+                self.ema.update_parameters(self.net)
+            now.step += 1
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.base_rate * self.schedule.factor(step) * float(self.fallen.param_groups[0]["lr"])
+
+    def _behind_step(self, loader: Any) -> None:
+        now, every = self.now, self.upkeep.checkpoint_steps
+        now.seconds = time.perf_counter() - self.began
+        if now.step % self.upkeep.log_steps == 0:
+            self._read_losses()
+        steps = self.recipe.epochs * self.steps_an_epoch
+        if self.shown is not None and self.shown.due(now.step, steps):
+            self.shown.show(self._standing(steps))
+        if every and now.step % every == 0 and now.step % self.steps_an_epoch:
+            self._read_losses()
+            self._save(loader)
+            self.began = time.perf_counter() - now.seconds
+
+    def _read_losses(self) -> None:
+        """Looks at the losses of the steps since the last look: logs them, and stops where one is not finite."""
+        now, end = self.now, self.now.batch // self.recipe.accumulate
+        if end == self.read:
+            return
+        fresh = torch.stack([self.losses[self.read : end], self.rights[self.read : end]])
+        losses, rights = self.fabric.all_reduce(fresh, reduce_op="mean").tolist()
+        self.losses[self.read : end] = torch.tensor(losses)
+        self.rights[self.read : end] = torch.tensor(rights)
+        first = now.step - len(losses)
+        for i, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                raise ValueError(f"the loss is {loss} at step {first + i}; {self._way_out()}")
+        self.read = end
+        self.latest = sum(losses) / len(losses), sum(rights) / len(rights)
+        self.log.step(self._row(*self.latest))
+        self._end_warmup(end)
+
+    def _way_out(self) -> str:
+        kept = self.upkeep.out and latest_checkpoint(self.upkeep.out / "checkpoints")
+        return f"try a lower lr, or clip_norm{f'; the last good checkpoint is {kept[0]}' if kept else ''}"
+
+    def _end_warmup(self, end: int) -> None:
+        """Ends a constant warmup where the training error of the last steps is low enough."""
+        wanted, now = self.recipe.warmup_until_error, self.now
+        window = min(WARMUP_WINDOW, self.steps_an_epoch)
+        if wanted is None or now.warmup_steps is not None or now.step >= self.schedule.warmup_steps or end < window:
+            return
+        if 1 - float(self.rights[end - window : end].mean()) < wanted:
+            now.warmup_steps = now.step
+            self.schedule = self.recipe.schedule_of(self.steps_an_epoch, now.step)
+
+    def _row(self, loss: float, accuracy: float) -> dict[str, float]:
+        now = self.now
+        paces = {"images_per_second": now.images / now.seconds, "data_wait_frac": now.waited_s / now.seconds}
+        rate = self.rate(max(0, now.step - 1))
+        return {
+            "step": now.step,
+            "epoch": now.epoch + 1,
+            "rate": rate,
+            "loss": loss,
+            "train_accuracy": accuracy,
+            **paces,
+        }
+
+    def _standing(self, steps: int) -> Standing:
+        now, row = self.now, self.latest
+        paces = now.images / now.seconds, now.waited_s / now.seconds
+        return Standing(now.step, steps, now.epoch, self.recipe.epochs, *row, *paces)
+
+    def _behind_epoch(self) -> None:
+        """Measures where it is due, keeps the best, says whether to stop, and saves."""
+        now, recipe = self.now, self.recipe
+        row = self._row(float(self.losses.mean()), float(self.rights.mean()))
+        now.epoch += 1
+        now.batch = 0
+        if now.epoch % recipe.val_every == 0 or now.epoch == recipe.epochs:
+            found = self.measure()
+            now.val = asdict(found)
+            self._compare(found)
+            if self.plateau is not None and now.step >= self.schedule.warmup_steps:
+                self.plateau.step(found.loss)
+            named = {"val_loss": found.loss, "val_accuracy": found.accuracy, "val_accuracy_flip": found.flip_accuracy}
+            row |= {name: value for name, value in named.items() if value is not None}
+        self.log.epoch(row)
+        self._save(None)
+
+    def measure(self) -> Measured:
+        """On the held-out images."""
+        pipeline = val_pipeline(self.recipe, self.task, self.seed)
+        return measure(self.result_net, self.task.val, pipeline, self.fabric, self.recipe.test_flip)
+
+    def _compare(self, found: Measured) -> None:
+        now, recipe = self.now, self.recipe
+        if (found.accuracy, -found.loss) > (now.best_accuracy, -now.best_loss):
+            now.best_accuracy, now.best_loss, now.best_epoch = found.accuracy, found.loss, now.epoch
+            self._keep_best()
+        now.stopped = bool(recipe.patience) and now.epoch - now.best_epoch >= recipe.patience
+
+    def _keep_best(self) -> None:
+        weights = self.result_net.state_dict()
+        if self.upkeep.out is None:
+            self.best = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        elif self.fabric.is_global_zero:
+            write_weights(self.upkeep.out / "best.safetensors", weights, self.facts | {"epoch": self.now.best_epoch})
+
+    def _save(self, loader: Any) -> None:
+        """Writes a checkpoint; `loader` is that of an epoch that goes on, None between epochs."""
+        out = self.upkeep.out
+        if out is None:
+            return
+        states = self._of_ranks(self._state_of_rank(loader))
+        if self.fabric.is_global_zero:
+            shared = {"progress": asdict(self.now), "recipe": self.recipe.to_toml(), "facts": self.facts}
+            shared |= {"optimizer": self.optimizer.state_dict(), "fallen": self.fallen.state_dict()}
+            shared |= {"scaler": self.fabric.strategy.precision.state_dict()}
+            shared |= {"plateau": None if self.plateau is None else self.plateau.state_dict()}
+            shared |= {"ema": None if self.ema is None else dict(self.ema.state_dict()), "ranks": states}
+            save_checkpoint(out / "checkpoints", self.now.step, self.net.state_dict(), shared)
+            keep_last(out / "checkpoints", self.upkeep.keep)
+        self.fabric.barrier()
+
+    def _state_of_rank(self, loader: Any) -> dict[str, Any]:
+        state: dict[str, Any] = {"generators": generator_states()}
+        if loader is not None:
+            steps = self.now.batch // self.recipe.accumulate
+            state |= {"loader": loader.state_dict(), "losses": self.losses[:steps], "rights": self.rights[:steps]}
+        return state
+
+    def _of_ranks(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.fabric.world_size == 1:
+            return [state]
+        states: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(states, state)
+        return states
+
+    def _resume(self) -> dict[str, Any] | None:
+        """Goes on at the last whole checkpoint; what the rank needs to go on within an epoch, None between epochs."""
+        out = self.upkeep.out
+        found = None if out is None else latest_checkpoint(out / "checkpoints")
+        if found is None:
+            log.warning("--resume: there is no whole checkpoint in %s; the run starts at its beginning", out)
+            return None
+        path, weights, state = found
+        self._check_same_run(path, weights, state)
+        self.net.load_state_dict(weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fallen.load_state_dict(state["fallen"])
+        if self.plateau is not None:
+            self.plateau.load_state_dict(state["plateau"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.now = Progress(**state["progress"])
+        self.schedule = self.recipe.schedule_of(self.steps_an_epoch, self.now.warmup_steps)
+        own: dict[str, Any] = state["ranks"][self.fabric.global_rank]
+        restore_generators(own["generators"])
+        return own if "loader" in own else None
+
+    def _check_same_run(self, path: Path, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        check_fits(weights, self.net, str(path))
+        if len(state["ranks"]) != self.fabric.world_size:
+            raise ValueError(f"{path}: is of {len(state['ranks'])} rank(s); expected the {self.fabric.world_size} here")
+        before = Recipe.from_toml(state["recipe"], str(path))
+        if differ := [name for name, value in asdict(before).items() if value != asdict(self.recipe)[name]]:
+            raise ValueError(f"{path}: is of another recipe; these fields differ: {', '.join(differ)}")
+        if differ := [name for name, value in self.facts.items() if state["facts"].get(name) != value]:
+            raise ValueError(
+                f"{path}: is of another run: {differ[0]} was {state['facts'].get(differ[0])!r} and is "
+                f"{self.facts[differ[0]]!r}"
+            )
+
+    def _finish(self) -> Result:
+        now, val = self.now, self.now.val
+        if self.recipe.restore_best:
+            self._restore_best()
+            val = asdict(self.measure())
+        result = Result(
+            val["accuracy"], val["loss"], val["flip_accuracy"], now.best_accuracy, now.best_epoch,
+            round(now.seconds, 3), round(now.images / now.seconds, 1), round(now.waited_s / now.seconds, 5),
+            now.epoch, now.step, len(self.task.train), len(self.task.val), weights_sha256(self.result_net.state_dict()),
+        )  # fmt: skip
+        if self.upkeep.out is not None and self.fabric.is_global_zero:
+            self._write_result(self.upkeep.out, result)
+        return result
+
+    def _restore_best(self) -> None:
+        out = self.upkeep.out
+        self.fabric.barrier()
+        weights = self.best if out is None else read_weights(out / "best.safetensors")[0]
+        self.result_net.load_state_dict(weights)
+
+    def _write_result(self, out: Path, result: Result) -> None:
+        write_weights(out / "weights.safetensors", self.result_net.state_dict(), self.facts)
+        pipeline = train_pipeline(self.recipe, self.task, 0, self.seed)
+        texts = {"pipeline.json": pipeline.to_json(), "recipe.toml": self.recipe.to_toml()}
+        for name, text in (texts | {"result.json": json.dumps(asdict(result), indent=1)}).items():
+            replace_file(out / name, text.encode())
 
 
-def train(settings: Settings) -> Result:
-    """Trains as `settings` say; the same settings give the same weights on the same machine.
-
-    AdamW under a one-cycle schedule, cross entropy with label smoothing. Raises ValueError for data that can't be
-    trained on, and where the loss is no longer finite; OSError, before it trains, where `out` can't be a folder.
-    """
-    task = open_task(settings.data, settings.size, settings.subset, settings.seed)
-    if settings.out is not None:
-        settings.out.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        model = SmallNet(task.channels, len(task.classes)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        meter, seconds = _fit(model, task, settings, device)
-        loss, accuracy = _evaluate(model, task, settings, device)
-    result = Result(
-        round(accuracy, 6),
-        round(loss, 6),
-        round(seconds, 3),
-        round(meter.images / seconds, 1),
-        round(meter.waited_s / seconds, 4),
-        settings.epochs or task.epochs,
-        len(task.train),
-        len(task.val),
-    )
-    if settings.out is not None:
-        _save(settings.out, model, task, result)
-    return result
+def start_weights(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """The model with its weights as the recipe starts them, and its dropout."""
+    initialise(model, recipe.initialisation)
+    if recipe.zero_gamma:
+        zero_gamma(model)
+    add_dropout(model, recipe.dropout)
+    return model
 
 
-def _fit(model: nn.Module, task: Task, settings: Settings, device: torch.device) -> tuple[Meter, float]:
-    size, epochs = min(settings.batch_size, len(task.train)), settings.epochs or task.epochs
-    loader = DataLoader(
-        task.train, size, shuffle=True, drop_last=True, pipeline=task.pipeline, device=device, seed=settings.seed
-    )
-    steps = epochs * len(loader)
-    optimizer = AdamW(model.parameters(), settings.lr, weight_decay=0.05)
-    schedule = one_cycle(optimizer, settings.lr, steps)
-    meter, step = Meter(), 0
-    model.train()
-    with progress() as shown:
-        for epoch in range(epochs):
-            loader.set_epoch(epoch)
-            waited_before_s = meter.waited_s
-            for images, targets in loader:
-                meter.waited_s = waited_before_s + loader.stats.wait_seconds
-                logits = model(images.contiguous(memory_format=torch.channels_last))
-                loss = F.cross_entropy(logits, targets, label_smoothing=SMOOTHING)
-                meter.count(logits.detach(), targets, _descend(optimizer, loss, step))
-                schedule.step()
-                step += 1
-                shown.show(meter.standing(step, steps, epoch, epochs))
-    return meter, meter.seconds
+def _taught(teacher: nn.Module | None, fabric: Any) -> Callable[[Tensor], Tensor] | None:
+    """What gives the teacher's logits, in the run's precision."""
+    if teacher is None:
+        return None
+    precision = fabric.strategy.precision
+    net = precision.convert_module(teacher.to(fabric.device)).eval().requires_grad_(False)
+
+    def logits(images: Tensor) -> Tensor:
+        with torch.no_grad(), fabric.autocast():
+            return net(precision.convert_input(images))  # type: ignore[no-any-return]
+
+    return logits
 
 
-def one_cycle(optimizer: AdamW, lr: float, steps: int) -> OneCycleLR:
-    """The rate rises to `lr` over a quarter of the steps, one at least, and falls from there."""
-    total = steps + 1  # the last step, too, is followed by a rate
-    # torch divides by pct_start * total - 1, the steps before the peak.
-    return OneCycleLR(optimizer, lr, total_steps=total, pct_start=max(WARM_UP_FRAC, 2 / total))
+def _memory_format(recipe: Recipe) -> torch.memory_format:
+    return torch.channels_last if recipe.channels_last else torch.contiguous_format
 
 
-def _descend(optimizer: AdamW, loss: Tensor, step: int) -> float:
-    """One step downhill; the loss before it."""
-    value = loss.item()
-    if not math.isfinite(value):
-        raise ValueError(f"the loss is {value} at step {step}; try a lower --lr")
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return value
-
-
-@torch.inference_mode()
-def _evaluate(model: nn.Module, task: Task, settings: Settings, device: torch.device) -> tuple[float, float]:
-    """(mean cross entropy, accuracy) on the held-out images."""
-    model.eval()
-    loader = DataLoader(task.val, 256, shuffle=False, pipeline=task.val_pipeline, device=device, seed=settings.seed)
-    loss, right = 0.0, 0
-    for images, targets in loader:
-        logits = model(images.contiguous(memory_format=torch.channels_last))
-        loss += float(F.cross_entropy(logits, targets, reduction="sum"))
-        right += int((logits.argmax(1) == targets).sum())
-    return loss / len(task.val), right / len(task.val)
-
-
-def _save(out: Path, model: nn.Module, task: Task, result: Result) -> None:
-    torch.save(model.state_dict(), out / "weights.pt")
-    (out / "pipeline.json").write_text(task.pipeline.to_json(), encoding="utf-8")
-    (out / "result.json").write_text(json.dumps(asdict(result), indent=1), encoding="utf-8")
+def _right_frac(logits: Tensor, targets: Tensor) -> Tensor:
+    """The share of images whose highest logit is that of the (heaviest) target."""
+    wanted = targets if targets.ndim == 1 else targets.argmax(1)
+    return (logits.argmax(1) == wanted).float().mean()
