@@ -38,7 +38,7 @@ def _plain(item: object, place: str) -> tuple[Transform, Mapping[str, Any]]:
     if not isinstance(data, Mapping):
         raise ValueError(f"{place}: got {item!r}; expected a transform, or a table of its name and fields")
     unsized = data.get("name") in SIZED and "size" not in data
-    transform = _built(data | {"size": 1} if unsized else data, place)
+    transform = _built({**data, "size": 1} if unsized else data, place)
     needed = {f.name for f in fields(transform) if f.default is MISSING and f.default_factory is MISSING}
     whole = to_config(transform)
     default = to_config(_built({k: v for k, v in whole.items() if k in needed | {"name"}}, place))
@@ -101,7 +101,7 @@ def train_pipeline(recipe: "Recipe", task: "Task", epoch: int, seed: int) -> Pip
 
 
 def _sized(data: Mapping[str, Any], sizes: Mapping[str, int]) -> Mapping[str, Any]:
-    return {"size": sizes[data["name"]]} | data if data["name"] in SIZED else data
+    return {"size": sizes[data["name"]], **data} if data["name"] in SIZED else data
 
 
 def _ending_at(transforms: list[Transform], size: Size, native: Size | None) -> list[Transform]:

@@ -23,15 +23,9 @@ CHOICES = {
     "initialisation": ("default", "xavier", "he"),
 }
 FRACTIONS = ("label_smoothing", "distill_weight", "dropout", "momentum", "ema")  # of [0, 1)
-POSITIVE = ("epochs", "batch_size", "accumulate", "lr", "scale_lr_from", "clip_norm", "distill_temperature", "gamma")
-POSITIVE += (
-    "image_size",
-    "start_size",
-    "warmup_until_error",
-    "final_lr",
-    "plateau_patience",
-    "decay_epochs",
-    "val_every",
+POSITIVE = frozenset(
+    "epochs batch_size accumulate lr scale_lr_from clip_norm distill_temperature gamma image_size start_size "
+    "warmup_until_error final_lr decay_epochs val_every".split()
 )
 
 

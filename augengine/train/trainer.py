@@ -151,7 +151,7 @@ class Trainer:
         self.model, self.optimizer = fabric.setup(torch.compile(self.net) if recipe.compile else self.net, optimizer)
         self.ema = None
         if recipe.ema is not None:
-            averaged = get_ema_multi_avg_fn(recipe.ema)
+            averaged = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
             self.ema = AveragedModel(self.net, multi_avg_fn=averaged, use_buffers=True)
         # torch's own, on a rate of 1, which is then a factor of ours.
         self.fallen, self.plateau = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0), None
@@ -222,8 +222,10 @@ class Trainer:
         return loader
 
     def _begin(self, loader: Any, position: dict[str, Any] | None) -> Iterator[Any]:
+        batches: Iterator[Any]
         if position is None:
-            return iter(loader)
+            batches = iter(loader)
+            return batches
         loader.load_state_dict(position["loader"])
         batches = iter(loader)
         step = self.now.batch // self.recipe.accumulate
@@ -364,7 +366,7 @@ class Trainer:
             return
         states = self._of_ranks(self._state_of_rank(loader))
         if self.fabric.is_global_zero:
-            shared = {"progress": asdict(self.now), "recipe": self.recipe.to_toml(), "facts": self.facts}
+            shared: dict[str, Any] = {"progress": asdict(self.now), "recipe": self.recipe.to_toml(), "facts": self.facts}
             shared |= {"optimizer": self.optimizer.state_dict(), "fallen": self.fallen.state_dict()}
             shared |= {"scaler": self.fabric.strategy.precision.state_dict()}
             shared |= {"plateau": None if self.plateau is None else self.plateau.state_dict()}
