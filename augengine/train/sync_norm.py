@@ -11,7 +11,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-SYNCHRONISED = ("SyncBatchNorm", "SyncBatchNormAct")
 log = logging.getLogger("augengine")
 
 
@@ -36,6 +35,7 @@ class SyncBatchNorm(_BatchNorm):
         if not self.training or not _several_ranks():
             return super().forward(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
+        y: Tensor
         y, mean, var, count = _Standardised.apply(x, self.eps)
         if self.track_running_stats:
             self._follow(mean, var * (count / (count - 1)))
@@ -58,6 +58,9 @@ class SyncBatchNorm(_BatchNorm):
 class _SyncBatchNormAct(SyncBatchNorm):
     """timm's norm with an activation behind it."""
 
+    act: nn.Module
+    drop: nn.Module
+
     def forward(self, input: Tensor) -> Tensor:
         return self.act(self.drop(super().forward(input)))  # type: ignore[no-any-return]
 
@@ -71,7 +74,7 @@ class _Standardised(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         shape, dims = _by_channel(x), [0, *range(2, x.ndim)]
-        total = _sum_of_ranks(x.sum(dims), x.new_tensor([x.numel() // x.shape[1]]))
+        total = _sum_of_ranks(x.sum(dims), x.new_tensor([x.numel() // x.shape[1]], dtype=torch.float64))
         count = total[-1]
         if x.device.type == "cpu" and count < 2:
             raise ValueError(f"SyncBatchNorm: got {int(count)} values per channel in all ranks; expected 2 or more")
@@ -113,10 +116,20 @@ def _several_ranks() -> bool:
 def synchronised(model: nn.Module, device: torch.device) -> nn.Module:
     """The model with batch norm over all ranks and the same names of weights: torch's on CUDA, else `SyncBatchNorm`.
 
-    timm's norms with an activation keep it. Other subclasses of batch norm stay as they are, and a warning says so.
+    timm's norms with an activation keep it. The model is changed in place; where it is itself a batch norm, use the one
+    that is returned. A warning names other subclasses of batch norm: away from CUDA they stay a rank's own.
     """
-    act = type(None) if (norm := _timm_norm(model)) is None else norm
+    kinds = {type(module) for module in model.modules() if isinstance(module, _BatchNorm)}
+    with_act = {kind for kind in kinds if kind.__name__ == "BatchNormAct2d"}  # timm's: torch's way would lose its act
+    others = kinds - with_act - {*PLAIN, SyncBatchNorm, _SyncBatchNormAct, nn.SyncBatchNorm}
+    for name in sorted(kind.__name__ for kind in others):
+        log.warning("%s is a batch norm of its own kind, which may not be synchronised over ranks as it is", name)
+    if device.type == "cuda":
+        converts = import_module("timm.layers") if with_act else nn.SyncBatchNorm
+        return converts.convert_sync_batchnorm(model)  # type: ignore[no-any-return]
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and type(module) not in (*PLAIN, act, *_synchronised_types()):
-            log.warning("%s is not synchronised over ranks: each rank norms its own images", type(module).__name__)
+        if type(module) in with_act:
+            module.__class__ = _SyncBatchNormAct
+        elif type(module) in PLAIN:
+            module.__class__ = SyncBatchNorm
     return model
