@@ -125,14 +125,18 @@ def wrong(tmp_path, photo):
         "nothing to measure on": (["train", "--data", str(tmp_path / "untested")], "neither val/ nor test/"),
         "too large a subset": (["train", "--data", "digits", "--subset", "9999"], "--subset: got 9999"),
         "a subset of one image": (["train", "--data", "digits", "--subset", "1"], "--subset: got 1; expected 2 to"),
-        "a batch of one image": (["train", "--data", "digits", "--batch-size", "1"], "--batch-size: got 1; expected 2"),
+        "a batch of one image": (["train", "--data", "digits", "--batch-size", "1"], "batch_size: got 1; expected 2"),
         "an output folder that is a file": (
             ["train", "--data", "digits", "--out", str(photo)],
             "photo.png: File exists",
         ),
-        "no epochs": (["train", "--data", "digits", "--epochs", "0"], "--epochs: got 0"),
-        "an infinite rate": (["train", "--data", "digits", "--lr", "inf"], "--lr: got inf"),
-        "too small a size": (["train", "--data", "digits", "--size", "4"], "--size: got 4"),
+        "no epochs": (["train", "--data", "digits", "--epochs", "0"], "epochs: got 0"),
+        "an infinite rate": (["train", "--data", "digits", "--lr", "inf"], "lr: got inf"),
+        "too small a size": (["train", "--data", "digits", "--size", "4"], "fails on images of 1 x 4 x 4"),
+        "an unknown recipe": (["train", "--data", "digits", "--recipe", "cifar-fats"], "nearest is 'cifar-fast'"),
+        "an unknown field": (["train", "--data", "digits", "--set", "dropuot=0.1"], "nearest is 'dropout'"),
+        "an unknown network": (["train", "--data", "digits", "--model", "resnet21"], "nearest: "),
+        "no folder to go on in": (["train", "--data", "digits", "--resume"], "--out, which is missing"),
     }
 
 
@@ -147,4 +151,4 @@ def test_what_a_user_gets_wrong_ends_with_one_sentence_and_code_2(tmp_path, phot
 def test_cifar10_without_its_folder_says_what_to_set(monkeypatch, capsys):
     monkeypatch.delenv("AUGENGINE_DATA", raising=False)
     assert main(["train", "--data", "cifar10"]) == 2
-    assert "set AUGENGINE_DATA" in capsys.readouterr().err
+    assert "AUGENGINE_DATA, which is not set" in capsys.readouterr().err

@@ -124,6 +124,8 @@ class Recipe:
         self._check_together()
 
     def _check_together(self) -> None:
+        if self.batch_size == 1:
+            raise _wrong("batch_size", 1, "2 or more, because batch norm compares the images of a batch")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise _wrong("betas", self.betas, "two numbers in [0, 1)")
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
