@@ -192,8 +192,8 @@ RECIPE_OPTIONS = ("epochs", "batch_size", "lr", "image_size", "precision")
 
 
 def _train(options: argparse.Namespace) -> int:
+    from augengine.train.keeping import Upkeep
     from augengine.train.run import Settings, plot_rates, train
-    from augengine.train.trainer import Upkeep
 
     given = {name: getattr(options, name) for name in RECIPE_OPTIONS if getattr(options, name) is not None}
     changes = dict(map(_field, options.set)) | given

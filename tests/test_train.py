@@ -16,10 +16,11 @@ from augengine.data import DataLoader
 from augengine.train import trainer
 from augengine.train.batches import GlobalBatches
 from augengine.train.checkpoint import latest_checkpoint, read_weights, weights_sha256
+from augengine.train.keeping import Upkeep
 from augengine.train.logs import read_rows
 from augengine.train.recipe import Recipe
 from augengine.train.run import Settings, make_fabric, train, train_task
-from augengine.train.trainer import Trainer, Upkeep
+from augengine.train.trainer import Trainer
 
 BRIEF = Settings("digits", changes={"epochs": 1, "batch_size": 32}, subset=128)
 

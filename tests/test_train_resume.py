@@ -13,9 +13,10 @@ from training import COMMAND, changed, command, made_task, small_net
 
 import augengine as ae
 from augengine.train.checkpoint import latest_checkpoint
+from augengine.train.keeping import Upkeep
 from augengine.train.logs import read_rows
 from augengine.train.run import make_fabric, train_task
-from augengine.train.trainer import Trainer, Upkeep
+from augengine.train.trainer import Trainer
 
 WORDS = ("train", "--data", "digits", "--subset", 256, "--epochs", 4, "--batch-size", 32, "--json", "--set", "ema=0.9")
 WORDS += ("--set", "dropout=0.2", "--checkpoint-steps", 3, "--log-steps", 1)

@@ -23,10 +23,10 @@ CHOICES = {
     "initialisation": ("default", "xavier", "he"),
 }
 FRACTIONS = ("label_smoothing", "distill_weight", "dropout", "momentum", "ema")  # of [0, 1)
-POSITIVE = frozenset(
-    "epochs batch_size accumulate lr scale_lr_from clip_norm distill_temperature gamma image_size start_size "
-    "warmup_until_error final_lr decay_epochs val_every".split()
-)
+POSITIVE = (
+    "epochs", "batch_size", "accumulate", "lr", "scale_lr_from", "clip_norm", "distill_temperature", "gamma",
+    "image_size", "start_size", "warmup_until_error", "final_lr", "decay_epochs", "val_every",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from augengine.train.keeping import Result, Upkeep
 from augengine.train.logs import read_rows
 from augengine.train.models import make_model
 from augengine.train.objective import load_teacher
@@ -17,7 +18,7 @@ from augengine.train.plot import plot_curves, plot_schedule
 from augengine.train.recipe import Recipe, find_recipe
 from augengine.train.seeding import seeded
 from augengine.train.tasks import Task, open_task
-from augengine.train.trainer import Result, Trainer, Upkeep, start_weights
+from augengine.train.trainer import Trainer, start_weights
 
 
 @dataclass(frozen=True)

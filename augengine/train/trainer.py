@@ -5,15 +5,12 @@ that a run is at a moment (weights, optimizer, averages, generators, the loader'
 that was killed goes on to the same bits on the same device.
 """
 
-import json
-import logging
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,18 +21,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from augengine.data.loader import DataLoader
 from augengine.train.augment import train_pipeline, val_pipeline
 from augengine.train.batches import GlobalBatches
-from augengine.train.checkpoint import (
-    check_fits,
-    keep_last,
-    latest_checkpoint,
-    read_weights,
-    save_checkpoint,
-    weights_sha256,
-    write_weights,
-)
-from augengine.train.durable import replace_file
 from augengine.train.evaluate import Measured, measure
 from augengine.train.initialise import add_dropout, initialise, zero_gamma
+from augengine.train.keeping import Keeper, Result, Upkeep
 from augengine.train.logs import RunLog
 from augengine.train.objective import Objective
 from augengine.train.optim import make_optimizer, parameter_groups
@@ -44,32 +32,9 @@ from augengine.train.recipe import Recipe
 from augengine.train.seeding import generator_states, restore_generators, seeded
 from augengine.train.sync_norm import synchronised
 from augengine.train.tasks import Task
+from augengine.train.weights import weights_sha256
 
-WARMUP_WINDOW = 50  # steps whose training error ends a constant warmup
-log = logging.getLogger("augengine")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run gave; accuracy and loss on the held-out images, without augmentation.
-
-    `val_accuracy_flip` is by the mean of an image's and its mirror's logits. `train_seconds` are those of the training
-    steps, waiting included, measuring and saving not; `data_wait_frac` is the share of them spent waiting for a batch.
-    """
-
-    val_accuracy: float
-    val_loss: float
-    val_accuracy_flip: float | None
-    best_val_accuracy: float
-    best_epoch: int
-    train_seconds: float
-    images_per_second: float
-    data_wait_frac: float
-    epochs: int
-    steps: int
-    train_images: int
-    val_images: int
-    weights_sha256: str
+WARMUP_WINDOW, WARMUP_STRIDE = 50, 5  # steps whose training error ends a constant warmup, and how often it is looked at
 
 
 @dataclass
@@ -88,22 +53,6 @@ class Progress:
     best_epoch: int = -1
     stopped: bool = False
     val: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Upkeep:
-    """What a run writes and when: checkpoints at the end of epochs and every `checkpoint_steps`, the last `keep`."""
-
-    out: Path | None = None
-    resume: bool = False
-    checkpoint_steps: int = 0  # 0: at the end of epochs alone
-    keep: int = 2
-    log_steps: int = 10  # steps whose mean makes a row of steps.csv; how often a GPU's losses are looked at
-
-    def __post_init__(self) -> None:
-        for name, least in (("checkpoint_steps", 0), ("keep", 1), ("log_steps", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: got {getattr(self, name)}; expected {least} or more")
 
 
 class Trainer:
@@ -125,13 +74,15 @@ class Trainer:
         facts: dict[str, Any] | None = None,
     ) -> None:
         self.task, self.recipe, self.fabric, self.seed = task, recipe, fabric, seed
-        self.upkeep, self.facts = upkeep or Upkeep(), facts or {}
+        self.upkeep = upkeep or Upkeep()
+        self.keeper = Keeper(self.upkeep, fabric, recipe, facts or {})
         self.batches = GlobalBatches(
             len(task.train), recipe.batch_size, accumulate=recipe.accumulate,
             ranks=fabric.world_size, rank=fabric.global_rank, seed=seed,
         )  # fmt: skip
         self.steps_an_epoch = len(self.batches) // recipe.accumulate
         self.now, self.latest = Progress(), (math.nan, math.nan)  # mean loss and accuracy of the last steps read
+        self.loader: Any = None
         # Batches are made ahead; ranks of one machine share its cores.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.loader_threads = max(1, cores // fabric.strategy.num_processes if fabric.world_size > 1 else cores)
@@ -212,14 +163,15 @@ class Trainer:
             yield batch
 
     def make_loader(self, epoch: int) -> Any:
-        """The epoch's batches."""
+        """The epoch's batches; one loader serves all epochs that have the same pipeline."""
         pipeline = train_pipeline(self.recipe, self.task, epoch, self.seed)
-        loader = DataLoader(
-            self.task.train, batch_sampler=self.batches, pipeline=pipeline, device=self.fabric.device,
-            seed=self.seed, generator=torch.Generator(), num_workers=self.loader_threads,
-        )  # fmt: skip
-        loader.set_epoch(epoch)
-        return loader
+        if self.loader is None or self.loader.pipeline != pipeline:
+            self.loader = DataLoader(
+                self.task.train, batch_sampler=self.batches, pipeline=pipeline, device=self.fabric.device,
+                seed=self.seed, generator=torch.Generator(), num_workers=self.loader_threads,
+            )  # fmt: skip
+        self.loader.set_epoch(epoch)
+        return self.loader
 
     def _begin(self, loader: Any, position: dict[str, Any] | None) -> Iterator[Any]:
         batches: Iterator[Any]
@@ -263,8 +215,9 @@ class Trainer:
     def _behind_step(self, loader: Any) -> None:
         now, every = self.now, self.upkeep.checkpoint_steps
         now.seconds = time.perf_counter() - self.began
-        if now.step % self.upkeep.log_steps == 0:
+        if now.step % self.upkeep.log_steps == 0 or (self._may_end_warmup() and now.step % WARMUP_STRIDE == 0):
             self._read_losses()
+            self._end_warmup()
         steps = self.recipe.epochs * self.steps_an_epoch
         if self.shown is not None and self.shown.due(now.step, steps):
             self.shown.show(self._standing(steps))
@@ -285,38 +238,32 @@ class Trainer:
         first = now.step - len(losses)
         for i, loss in enumerate(losses):
             if not math.isfinite(loss):
-                raise ValueError(f"the loss is {loss} at step {first + i}; {self._way_out()}")
+                raise ValueError(
+                    f"the loss is {loss} at step {first + i}; try a lower lr, or clip_norm{self.keeper.last_good()}"
+                )
         self.read = end
         self.latest = sum(losses) / len(losses), sum(rights) / len(rights)
         self.log.step(self._row(*self.latest))
-        self._end_warmup(end)
 
-    def _way_out(self) -> str:
-        kept = self.upkeep.out and latest_checkpoint(self.upkeep.out / "checkpoints")
-        return f"try a lower lr, or clip_norm{f'; the last good checkpoint is {kept[0]}' if kept else ''}"
+    def _may_end_warmup(self) -> bool:
+        now = self.now
+        wanted = self.recipe.warmup_until_error is not None and now.warmup_steps is None
+        return wanted and now.step < self.schedule.warmup_steps
 
-    def _end_warmup(self, end: int) -> None:
-        """Ends a constant warmup where the training error of the last steps is low enough."""
-        wanted, now = self.recipe.warmup_until_error, self.now
-        window = min(WARMUP_WINDOW, self.steps_an_epoch)
-        if wanted is None or now.warmup_steps is not None or now.step >= self.schedule.warmup_steps or end < window:
+    def _end_warmup(self) -> None:
+        """Ends a constant warmup where the training error of the last steps is low enough; looks every few steps."""
+        now, window, end = self.now, min(WARMUP_WINDOW, self.steps_an_epoch), self.read
+        if not self._may_end_warmup() or now.step % WARMUP_STRIDE or end < window:
             return
-        if 1 - float(self.rights[end - window : end].mean()) < wanted:
+        if 1 - float(self.rights[end - window : end].mean()) < float(self.recipe.warmup_until_error or 0):
             now.warmup_steps = now.step
             self.schedule = self.recipe.schedule_of(self.steps_an_epoch, now.step)
 
     def _row(self, loss: float, accuracy: float) -> dict[str, float]:
         now = self.now
         paces = {"images_per_second": now.images / now.seconds, "data_wait_frac": now.waited_s / now.seconds}
-        rate = self.rate(max(0, now.step - 1))
-        return {
-            "step": now.step,
-            "epoch": now.epoch + 1,
-            "rate": rate,
-            "loss": loss,
-            "train_accuracy": accuracy,
-            **paces,
-        }
+        about = {"step": now.step, "epoch": now.epoch + 1, "rate": self.rate(max(0, now.step - 1))}
+        return {**about, "loss": loss, "train_accuracy": accuracy, **paces}
 
     def _standing(self, steps: int) -> Standing:
         now, row = self.now, self.latest
@@ -349,108 +296,51 @@ class Trainer:
         now, recipe = self.now, self.recipe
         if (found.accuracy, -found.loss) > (now.best_accuracy, -now.best_loss):
             now.best_accuracy, now.best_loss, now.best_epoch = found.accuracy, found.loss, now.epoch
-            self._keep_best()
+            self.keeper.keep_best(self.result_net, now.epoch)
         now.stopped = bool(recipe.patience) and now.epoch - now.best_epoch >= recipe.patience
 
-    def _keep_best(self) -> None:
-        weights = self.result_net.state_dict()
-        if self.upkeep.out is None:
-            self.best = {name: value.detach().cpu().clone() for name, value in weights.items()}
-        elif self.fabric.is_global_zero:
-            write_weights(self.upkeep.out / "best.safetensors", weights, self.facts | {"epoch": self.now.best_epoch})
-
     def _save(self, loader: Any) -> None:
-        """Writes a checkpoint; `loader` is that of an epoch that goes on, None between epochs."""
-        out = self.upkeep.out
-        if out is None:
+        """Keeps all that the run is; `loader` is that of an epoch that goes on, None between epochs."""
+        if self.upkeep.out is None:
             return
-        states = self._of_ranks(self._state_of_rank(loader))
-        if self.fabric.is_global_zero:
-            shared: dict[str, Any] = {"progress": asdict(self.now), "recipe": self.recipe.to_toml(), "facts": self.facts}
-            shared |= {"optimizer": self.optimizer.state_dict(), "fallen": self.fallen.state_dict()}
-            shared |= {"scaler": self.fabric.strategy.precision.state_dict()}
-            shared |= {"plateau": None if self.plateau is None else self.plateau.state_dict()}
-            shared |= {"ema": None if self.ema is None else dict(self.ema.state_dict()), "ranks": states}
-            save_checkpoint(out / "checkpoints", self.now.step, self.net.state_dict(), shared)
-            keep_last(out / "checkpoints", self.upkeep.keep)
-        self.fabric.barrier()
-
-    def _state_of_rank(self, loader: Any) -> dict[str, Any]:
-        state: dict[str, Any] = {"generators": generator_states()}
+        of_rank: dict[str, Any] = {"generators": generator_states()}
         if loader is not None:
             steps = self.now.batch // self.recipe.accumulate
-            state |= {"loader": loader.state_dict(), "losses": self.losses[:steps], "rights": self.rights[:steps]}
-        return state
+            of_rank |= {"loader": loader.state_dict(), "losses": self.losses[:steps], "rights": self.rights[:steps]}
+        state: dict[str, Any] = {"progress": asdict(self.now)}
+        state |= {name: part.state_dict() for name, part in self._parts().items()}
+        self.keeper.save(self.now.step, self.net, state, of_rank)
 
-    def _of_ranks(self, state: dict[str, Any]) -> list[dict[str, Any]]:
-        if self.fabric.world_size == 1:
-            return [state]
-        states: list[Any] = [None] * self.fabric.world_size
-        torch.distributed.all_gather_object(states, state)
-        return states
+    def _parts(self) -> dict[str, Any]:
+        """What has a state of its own, besides the weights."""
+        parts = {"optimizer": self.optimizer, "fallen": self.fallen, "scaler": self.fabric.strategy.precision}
+        return parts | {k: v for k, v in (("plateau", self.plateau), ("ema", self.ema)) if v is not None}
 
     def _resume(self) -> dict[str, Any] | None:
         """Goes on at the last whole checkpoint; what the rank needs to go on within an epoch, None between epochs."""
-        out = self.upkeep.out
-        found = None if out is None else latest_checkpoint(out / "checkpoints")
-        if found is None:
-            log.warning("--resume: there is no whole checkpoint in %s; the run starts at its beginning", out)
+        state = self.keeper.resume(self.net)
+        if state is None:
             return None
-        path, weights, state = found
-        self._check_same_run(path, weights, state)
-        self.net.load_state_dict(weights)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.fallen.load_state_dict(state["fallen"])
-        if self.plateau is not None:
-            self.plateau.load_state_dict(state["plateau"])
-        self.fabric.strategy.precision.load_state_dict(state["scaler"])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
         self.now = Progress(**state["progress"])
         self.schedule = self.recipe.schedule_of(self.steps_an_epoch, self.now.warmup_steps)
         own: dict[str, Any] = state["ranks"][self.fabric.global_rank]
         restore_generators(own["generators"])
         return own if "loader" in own else None
 
-    def _check_same_run(self, path: Path, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-        check_fits(weights, self.net, str(path))
-        if len(state["ranks"]) != self.fabric.world_size:
-            raise ValueError(f"{path}: is of {len(state['ranks'])} rank(s); expected the {self.fabric.world_size} here")
-        before = Recipe.from_toml(state["recipe"], str(path))
-        if differ := [name for name, value in asdict(before).items() if value != asdict(self.recipe)[name]]:
-            raise ValueError(f"{path}: is of another recipe; these fields differ: {', '.join(differ)}")
-        if differ := [name for name, value in self.facts.items() if state["facts"].get(name) != value]:
-            raise ValueError(
-                f"{path}: is of another run: {differ[0]} was {state['facts'].get(differ[0])!r} and is "
-                f"{self.facts[differ[0]]!r}"
-            )
-
     def _finish(self) -> Result:
         now, val = self.now, self.now.val
         if self.recipe.restore_best:
-            self._restore_best()
+            self.keeper.restore_best(self.result_net)
             val = asdict(self.measure())
         result = Result(
             val["accuracy"], val["loss"], val["flip_accuracy"], now.best_accuracy, now.best_epoch,
             round(now.seconds, 3), round(now.images / now.seconds, 1), round(now.waited_s / now.seconds, 5),
             now.epoch, now.step, len(self.task.train), len(self.task.val), weights_sha256(self.result_net.state_dict()),
         )  # fmt: skip
-        if self.upkeep.out is not None and self.fabric.is_global_zero:
-            self._write_result(self.upkeep.out, result)
+        self.keeper.write_result(result, self.result_net, train_pipeline(self.recipe, self.task, 0, self.seed))
         return result
-
-    def _restore_best(self) -> None:
-        out = self.upkeep.out
-        self.fabric.barrier()
-        weights = self.best if out is None else read_weights(out / "best.safetensors")[0]
-        self.result_net.load_state_dict(weights)
-
-    def _write_result(self, out: Path, result: Result) -> None:
-        write_weights(out / "weights.safetensors", self.result_net.state_dict(), self.facts)
-        pipeline = train_pipeline(self.recipe, self.task, 0, self.seed)
-        texts = {"pipeline.json": pipeline.to_json(), "recipe.toml": self.recipe.to_toml()}
-        for name, text in (texts | {"result.json": json.dumps(asdict(result), indent=1)}).items():
-            replace_file(out / name, text.encode())
 
 
 def start_weights(model: nn.Module, recipe: Recipe) -> nn.Module:
