@@ -29,7 +29,7 @@ from benchmarks.tricks_statistics import MOST_PAIRS, Row, row_of
 from benchmarks.tricks_workers import work_off
 
 ROOT = Path(__file__).resolve().parent.parent
-DATASETS = {"cifar10": (4000, 20), "fashion-mnist": (10_000, 10)}  # images to train on, epochs
+DATASETS = {"cifar10": (4000, 20), "fashion-mnist": (10_000, 8)}  # images to train on, epochs
 PACKAGES = ("torch", "torchvision", "numpy", "lightning-fabric", "pytorch-optimizer")
 
 
@@ -58,8 +58,8 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help=f"1 to {MOST_PAIRS} (default: %(default)s)")
     parser.add_argument("--epochs", type=int, help=f"default: {_defaults(1)}")
     parser.add_argument("--subset", type=int, help=f"images to train on; a fifth more are held out ({_defaults(0)})")
-    parser.add_argument("--model", default="small", help="as in `augengine train` (default: %(default)s)")
-    parser.add_argument("--width", type=int, default=12, help="of small (default: %(default)s)")
+    parser.add_argument("--model", default="tiny", help="or as in `augengine train` (default: %(default)s)")
+    parser.add_argument("--width", type=int, default=16, help="of tiny (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     parser.add_argument("--runs", type=Path, default=ROOT / "build" / "tricks-runs.jsonl", help="default: %(default)s")
     dated = ROOT / "benchmarks" / "results" / f"tricks-{time.strftime('%Y-%m-%d')}.json"
@@ -113,7 +113,8 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     found = [record for run in runs if (record := records.of(run)) is not None]
     settings = {name: getattr(options, name) for name in ("seeds", "model", "width", "workers")} | {"datasets": sizes}
     rows = compared(options.arms, options.datasets, found)
-    return {**machine(), "settings": settings, "rows": [asdict(row) for row in rows], "runs": found}
+    commits = ", ".join(sorted({record["commit"] for record in found}))
+    return {**machine(), "commit": commits, "settings": settings, "rows": [asdict(row) for row in rows], "runs": found}
 
 
 def compared(arms: Sequence[Arm], datasets: Sequence[str], records: Sequence[Record]) -> list[Row]:
@@ -154,7 +155,7 @@ class Shown:
 def machine() -> dict[str, Any]:
     """What the runs were trained on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    about = {"date": time.strftime("%Y-%m-%d"), "cpu": cpu_name(), "cores": cores, "commit": commit()}
+    about = {"date": time.strftime("%Y-%m-%d"), "cpu": cpu_name(), "cores": cores}
     return {**about, "load": round(os.getloadavg()[0], 1), "versions": versions()}
 
 

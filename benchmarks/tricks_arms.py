@@ -56,7 +56,7 @@ class Published:
 
 
 BASE = Recipe(
-    batch_size=128, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, schedule="step", milestones=(1.0,),
+    batch_size=64, lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4, schedule="step", milestones=(1.0,),
     gamma=0.1, augment=CROP_FLIP,
 )  # fmt: skip
 BASE_LENGTHS = {"milestones": (1 / 2, 3 / 4)}
@@ -82,8 +82,8 @@ ERASING = ae.RandomErasing(0.5, (0.02, 0.4), (0.3, 3.33), value="random", aspect
 
 BASELINE = Arm(
     "baseline",
-    "SGD with Nesterov momentum, batch 128, rate 0.1 divided by 10 at a half and three quarters, weight decay 5e-4, "
-    "crop after padding by 4, flip",
+    "SGD with Nesterov momentum, batch 64, rate 0.05 (0.1 for 128 images) divided by 10 at a half and three quarters, "
+    "weight decay 5e-4, crop after padding by 4, flip",
     "arXiv 1512.03385, 1605.07146",
 )
 SCHEDULES = (
@@ -105,10 +105,10 @@ SCHEDULES = (
         "constant warmup", "at a tenth, until the training error is below 80%, for 5/90 of the run at most",
         "arXiv 1512.03385, 4.2", {"warmup": "constant", "warmup_factor": 0.1, "warmup_until_error": 0.8}, WARMUP,
     ),
-    Arm("batch 512", "four times the batch at the same rate: a quarter of the steps", changes={"batch_size": 512}),
+    Arm("batch 256", "four times the batch at the same rate: a quarter of the steps", changes={"batch_size": 256}),
     Arm(
-        "linear scaling", "batch 512 at four times the rate", "arXiv 1706.02677",
-        {"batch_size": 512, "scale_lr_from": 128}, control="batch 512",
+        "linear scaling", "batch 256 at four times the rate", "arXiv 1706.02677",
+        {"batch_size": 256, "scale_lr_from": 64}, control="batch 256",
     ),
 )  # fmt: skip
 OPTIMIZERS = (

@@ -26,8 +26,9 @@ here, or harm: a network that can hardly learn its images by heart needs no regu
 as it came.
 
 - *Accuracy*: the mean over the seeds, in percent, on the 10,000 images of the test. They are looked at once, after the
-  last epoch: early stopping and the plateau look at training images that are held out for them. Settings come from
-  papers, and none was chosen by its result here.
+  last epoch: early stopping and the plateau look at training images that are held out for them. The tricks' settings
+  come from papers or are conventions, and none was chosen by its result here; network, batch and epochs were, on
+  held-out training images.
 - *Difference*: the mean over the pairs, in percentage points, and its percentile bootstrap interval of 95% (10,000
   resamples of the pairs). With five pairs such an interval is too narrow: it holds the true mean in about 84 of 100
   cases where differences are normal. Of {compared} comparisons a few lie beside 0 by chance.
@@ -95,7 +96,9 @@ def page(results: Mapping[str, Any], file: str) -> str:
         f"{settings['datasets'][name][1]} epochs)"
         for name in parts
     ]
-    network = f"`small` of width {settings['width']}" if settings["model"] == "small" else f"`{settings['model']}`"
+    network = f"`{settings['model']}`"
+    if settings["model"] == "tiny":
+        network = f"`benchmarks/tricks_net.py` of width {settings['width']}"
     compared = sum(row.difference is not None for row in rows)
     facts = {name: results[name] for name in ("date", "cpu", "cores", "commit")}
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())

@@ -90,7 +90,7 @@ def test_lengths_follow_the_run():
 
 
 def test_controls_come_along():
-    assert [arm.name for arm in with_controls(["linear scaling"])] == ["baseline", "batch 512", "linear scaling"]
+    assert [arm.name for arm in with_controls(["linear scaling"])] == ["baseline", "batch 256", "linear scaling"]
     assert [arm.name for arm in with_controls(["weight decay"])] == ["baseline", "no weight decay", "weight decay"]
     assert [arm.name for arm in with_controls(["baseline"])] == ["baseline"]
 
@@ -335,7 +335,7 @@ def test_a_table_that_was_broken_off_has_what_there_is():
 
 
 def results(rows):
-    settings = {"seeds": 5, "model": "small", "width": 12, "workers": 2, "datasets": {"cifar10": [4000, 20]}}
+    settings = {"seeds": 5, "model": "tiny", "width": 16, "workers": 2, "datasets": {"cifar10": [4000, 20]}}
     about = {"date": "2020-02-02", "cpu": "a CPU", "cores": 2, "commit": "abc", "versions": {"torch": "2.9"}}
     return {**about, "settings": settings, "rows": [asdict(row) for row in rows], "runs": [1] * 10}
 
@@ -344,7 +344,7 @@ ROWS = [
     Row("cifar10", "baseline", "baseline", 5, 60.0, None, None, None, 10.0, 0),
     Row("cifar10", "mixup", "baseline", 5, 61.0, 1.0, (0.5, 1.5), 0.0625, 10.0, 0),
     Row("cifar10", "cutout", "baseline", 5, 59.0, -1.0, (-2.5, 0.5), 0.25, 10.0, 0),
-    Row("cifar10", "linear scaling", "batch 512", 5, 20.0, -40.0, (-50.0, -30.0), 0.0625, 10.0, 1),
+    Row("cifar10", "linear scaling", "batch 256", 5, 20.0, -40.0, (-50.0, -30.0), 0.0625, 10.0, 1),
 ]
 
 
