@@ -29,7 +29,7 @@ from benchmarks.tricks_statistics import MOST_PAIRS, Row, row_of
 from benchmarks.tricks_workers import work_off
 
 ROOT = Path(__file__).resolve().parent.parent
-DATASETS = {"cifar10": (4000, 20), "fashion-mnist": (10_000, 8)}  # images to train on, epochs
+DATASETS = {"cifar10": (4000, 12), "fashion-mnist": (10_000, 5)}  # images to train on, epochs
 PACKAGES = ("torch", "torchvision", "numpy", "lightning-fabric", "pytorch-optimizer")
 
 

@@ -30,7 +30,7 @@ as it came.
   come from papers or are conventions, and none was chosen by its result here; network, batch and epochs were, on
   held-out training images.
 - *Difference*: the mean over the pairs, in percentage points, and its percentile bootstrap interval of 95% (10,000
-  resamples of the pairs). With five pairs such an interval is too narrow: it holds the true mean in about 84 of 100
+  resamples of the pairs). With five pairs such an interval is too narrow: it holds the true mean in about 83 of 100
   cases where differences are normal. Of {compared} comparisons a few lie beside 0 by chance.
 - *p*: of a two-sided test that flips the differences' signs in all ways. With {seeds} pairs it can't be below {floor}.
 - *Seconds*: of training, a run's mean, on one thread of {workers} that ran at once.

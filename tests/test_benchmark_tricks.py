@@ -187,7 +187,9 @@ def test_another_file_is_refused_and_stays(tmp_path, text):
 # --- workers
 
 WORKER = """
-import json, sys, time
+import atexit, json, os, sys, time
+from pathlib import Path
+atexit.register(Path(sys.argv[0]).with_name("ended-%d" % os.getpid()).touch)
 for line in sys.stdin:
     run = json.loads(line)
     if run["arm"] == "mixup":
@@ -244,6 +246,12 @@ def test_a_kill_costs_no_run_that_has_ended(tmp_path):
         running.send_signal(signal.SIGKILL)
     kept = Records(path).by_key
     assert 3 <= len(kept) < 100
+    for _ in range(3000):
+        if len(list(tmp_path.glob("ended-*"))) == 2:  # no worker outlives the command
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("a worker went on")
     assert sorted(kept) == sorted(f"k{found['seed']}" for found in kept.values())
 
 
