@@ -102,11 +102,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     runs = planned(options.arms, chosen, options.seeds, model=options.model, width=options.width)
     records = Records(options.runs)
     missing = [run for run in runs if records.of(run) is None]
-    os.environ["TRICKS_COMMIT"] = commit()
-    shown = Shown(len(runs), len(missing))
+    shown, at = Shown(len(runs), len(missing)), commit()
 
     def done(run: Run, record: Record) -> None:
-        records.add(record)
+        records.add(record | {"commit": at})
         shown.line(run, record)
 
     work_off(missing, options.workers, done)

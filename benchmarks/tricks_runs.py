@@ -79,11 +79,11 @@ def fits(arm: Arm, dataset: str) -> bool:
     return not (arm.colour and dataset == "fashion-mnist")
 
 
-def carry_out(run: Run, commit: str = "") -> Record:
+def carry_out(run: Run) -> Record:
     """Trains and measures; a run whose loss is no longer finite has an `error` in place of its accuracy."""
     task, test = open_sets(run.dataset, run.subset)
     began = time.perf_counter()
-    record: Record = {**asdict(run), "key": run.key, "commit": commit}
+    record: Record = {**asdict(run), "key": run.key}
     try:
         trainer, result, teacher = _trained(run, task)
     except ValueError as error:
