@@ -2,15 +2,17 @@
 
 usage: python benchmarks/gpu.py [--rounds N] [--only NAME,...] [--skip-check] [--data DIR] [--json FILE]
        python benchmarks/gpu.py --profile RECIPE
+       python benchmarks/gpu.py --train
        python benchmarks/gpu.py --rehearse
 
 Needs torch, numpy and cuda-core; peers that are not installed are named. Times are from CUDA events around whole calls,
 sampling and lowering on the host included; the engines take turns, and batches rotate through twice what L2 holds. A
 share is bytes read and written once, against a large copy measured in the same run. `--data` is a folder of photos by
-class, for the loader. `--profile` prints the time of each kernel of one recipe, and measures nothing else.
-`--rehearse` runs all of this without a GPU, on tiny batches with the kernels emulated (it needs g++); its times mean
-nothing. Writes benchmarks/results/gpu-<date>-<card>.json. Exits with 0 where there is no GPU, with 1 where a bit
-differs or augengine fails.
+class, for the loader. `--profile` prints the time of each kernel of one recipe, and measures nothing else. `--train`
+trains CIFAR-10 by the preset cifar-fast beside airbench94's figures (it needs the `train` extra and $AUGENGINE_DATA),
+and measures nothing else. `--rehearse` runs all of this without a GPU, on tiny batches with the kernels emulated (it
+needs g++); its times mean nothing. Writes benchmarks/results/gpu-<date>-<card>.json. Exits with 0 where there is no
+GPU, with 1 where a bit differs or augengine fails.
 """
 
 import argparse
@@ -221,6 +223,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--skip-check", action="store_true")
     parser.add_argument("--data", metavar="DIR")
     parser.add_argument("--profile", metavar="RECIPE")
+    parser.add_argument("--train", action="store_true")
     parser.add_argument("--rehearse", action="store_true")
     parser.add_argument("--json", metavar="FILE")
     return parser.parse_args()
@@ -232,6 +235,13 @@ def main() -> int:
         print("torch finds no CUDA GPU on this machine, so there is nothing to check or time.")
         return 0
     ensure_built()
+    if options.train:
+        from benchmarks.gpu_train import train_figures
+
+        figures = train_figures(1 if options.rehearse else options.rounds, options.rehearse)
+        if options.json:
+            Path(options.json).write_text(json.dumps({"train": figures, "versions": versions()}, indent=1) + "\n")
+        return 0
     from benchmarks.gpu_card import Card, Rehearsal
 
     card = Rehearsal() if options.rehearse else Card()

@@ -2,11 +2,12 @@
 
 usage: python -m benchmarks.tricks [--datasets NAME,...] [--arms NAME,...] [--seeds N] [--epochs N] [--subset N]
                                    [--model NAME] [--width N] [--workers N] [--runs FILE] [--json FILE]
-                                   [--write-docs] [--from FILE] [--list]
+                                   [--so-far] [--write-docs] [--from FILE] [--list]
 
 Data: CIFAR-10 and Fashion-MNIST as `augengine train` finds them ($AUGENGINE_DATA). Every run that ends is kept in
 --runs at once, so that a command that was killed goes on where it was. Defaults take one to two hours on two cores.
---from makes the table and, with --write-docs, the page and its picture from a JSON file of before, without training.
+--so-far makes the table of the runs that there are; --from that of a JSON file of before. Neither trains, and with
+--write-docs both write the page and its picture, too.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from benchmarks.tricks_statistics import MOST_PAIRS, Row, row_of
 from benchmarks.tricks_workers import work_off
 
 ROOT = Path(__file__).resolve().parent.parent
-DATASETS = {"cifar10": (4000, 12), "fashion-mnist": (10_000, 5)}  # images to train on, epochs
+DATASETS = {"cifar10": (4000, 10), "fashion-mnist": (10_000, 4)}  # images to train on, epochs
 PACKAGES = ("torch", "torchvision", "numpy", "lightning-fabric", "pytorch-optimizer")
 
 
@@ -64,6 +65,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=ROOT / "build" / "tricks-runs.jsonl", help="default: %(default)s")
     dated = ROOT / "benchmarks" / "results" / f"tricks-{time.strftime('%Y-%m-%d')}.json"
     parser.add_argument("--json", type=Path, default=dated, help="default: %(default)s")
+    parser.add_argument("--so-far", action="store_true", help="of the runs that have ended; no training")
     parser.add_argument("--write-docs", action="store_true", help="docs/tricks.md and docs/tricks.png")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="default: %(default)s")
     parser.add_argument("--from", dest="results", type=Path, metavar="FILE", help="a JSON file of before; no training")
@@ -108,7 +110,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         records.add(record | {"commit": at})
         shown.line(run, record)
 
-    work_off(missing, options.workers, done)
+    work_off([] if options.so_far else missing, options.workers, done)
     found = [record for run in runs if (record := records.of(run)) is not None]
     settings = {name: getattr(options, name) for name in ("seeds", "model", "width", "workers")} | {"datasets": sizes}
     rows = compared(options.arms, options.datasets, found)

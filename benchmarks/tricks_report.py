@@ -145,13 +145,14 @@ def read_rows(results: Mapping[str, Any]) -> list[Row]:
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Writes the forest plot: a panel for each dataset, a line for each comparison, with 0 marked.
 
-    Raises ImportError without matplotlib.
+    Raises ImportError without matplotlib, and ValueError where there is no comparison.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("the plot needs matplotlib; pip install 'augengine[train]'") from error
-    shown = [row for row in rows if row.difference is not None]
+    if not (shown := [row for row in rows if row.difference is not None]):
+        raise ValueError("there is no comparison to draw; expected an arm and its control with a seed in common")
     parts = by_dataset(shown)
     arms = [name for name in ARMS if any(row.arm == name for row in shown)]
     size = (2.0 + PANEL_INCHES * len(parts), 1.0 + ROW_INCHES * (len(arms) + 1))

@@ -376,6 +376,13 @@ def test_the_plot_shows_every_comparison(tmp_path):
     assert height > 100
 
 
+def test_a_plot_needs_a_comparison(tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ValueError, match="there is no comparison to draw"):
+        tricks_report.draw(ROWS[:1], tmp_path / "plot.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_axis_reaches_as_far_as_intervals_and_no_farther_than_can_be_read():
     assert tricks_report.axis_limit(ROWS) == tricks_report.MOST_POINTS
     assert tricks_report.axis_limit(ROWS[:3]) == 3
@@ -428,7 +435,7 @@ def test_the_command_goes_on_and_writes_what_it_found(tmp_path, monkeypatch, cap
     )  # fmt: skip
     assert "2/2 fashion-mnist, cutout, seed 0" in first.stderr
     kept = (tmp_path / "runs.jsonl").read_bytes()
-    monkeypatch.setattr(sys, "argv", ["tricks", *words, "--write-docs"])
+    monkeypatch.setattr(sys, "argv", ["tricks", *words, "--seeds", "3", "--so-far", "--write-docs"])
     assert tricks.main() == 0
     assert capsys.readouterr().out == first.stdout
     assert (tmp_path / "runs.jsonl").read_bytes() == kept
