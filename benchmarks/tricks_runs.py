@@ -137,7 +137,8 @@ def open_sets(dataset: str, subset: int) -> tuple[Task, TensorDataset]:
 class Records:
     """The runs that have ended, a JSON line each, on the disk when `add` returns.
 
-    A last line that a kill cut short is passed over and written over. Raises ValueError for another line that is none.
+    A last line that a kill cut short is passed over, and written over by `add` alone: it may be one that another
+    command is writing. Raises ValueError for another line that is none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -145,11 +146,9 @@ class Records:
         self.by_key: dict[str, Record] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_bytes() if path.exists() else b""
-        whole, _, torn = text.rpartition(b"\n")
+        whole, _, self.torn = text.rpartition(b"\n")
         for at, line in enumerate(whole.splitlines()):
             self._read(at, line)
-        if torn:
-            os.truncate(path, len(text) - len(torn))
 
     def _read(self, at: int, line: bytes) -> None:
         try:
@@ -160,6 +159,9 @@ class Records:
 
     def add(self, record: Record) -> None:
         """Keeps a run's record."""
+        if self.torn:
+            os.truncate(self.path, self.path.stat().st_size - len(self.torn))
+            self.torn = b""
         with open(self.path, "ab") as opened:
             opened.write(json.dumps(record).encode() + b"\n")
             opened.flush()

@@ -169,8 +169,10 @@ def test_records_outlive_a_torn_line(tmp_path):
     path = tmp_path / "deep" / "runs.jsonl"
     Records(path).add(record(accuracy=0.25))
     path.write_bytes(path.read_bytes() + b'{"key": "torn", "accur')
+    torn = path.read_bytes()
     records = Records(path)
     assert records.of(TINY)["accuracy"] == 0.25
+    assert path.read_bytes() == torn
     records.add(record(replace(TINY, seed=1)))
     assert [json.loads(line)["seed"] for line in path.read_text().splitlines()] == [0, 1]
 
