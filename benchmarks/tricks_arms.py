@@ -18,8 +18,9 @@ TEACHER = "teacher"  # `distill_from` of an arm whose teacher is trained first, 
 class Arm:
     """`changes` are fields of the baseline's recipe, `lengths` those in epochs, as shares of the run.
 
-    `control` is the arm that it is compared with, seed by seed. `trained_as` names the arm whose runs it is, where it
-    has none of its own; `reads` is the figure of a run that counts. `colour`: only for images that have some.
+    `control` is the arm that it is compared with, seed by seed: itself where others are compared with it.
+    `trained_as` names the arm whose runs it is, where it has none of its own; `reads` is the figure of a run that
+    counts. `colour`: only for images that have some.
     """
 
     name: str
@@ -87,7 +88,7 @@ BASELINE = Arm(
     "arXiv 1512.03385, 1605.07146",
 )
 SCHEDULES = (
-    Arm("constant rate", "the rate never falls", changes={"schedule": "constant"}),
+    Arm("constant rate", "the rate never falls", changes={"schedule": "constant"}, control="constant rate"),
     Arm("step decay", "the baseline", "arXiv 1512.03385", control="constant rate", trained_as="baseline"),
     Arm("cosine", "to 0", "arXiv 1608.03983, 1812.01187", {"schedule": "cosine"}),
     Arm("linear decay", "to 0", "arXiv 1905.04753", {"schedule": "linear"}),
@@ -121,7 +122,7 @@ OPTIMIZERS = (
     Arm("EMA", "decay 0.99 a step; not from a paper", "arXiv 1512.00567", {"ema": 0.99}),
 )  # fmt: skip
 PENALTIES = (
-    Arm("no weight decay", "", changes=NO_DECAY),
+    Arm("no weight decay", "", changes=NO_DECAY, control="no weight decay"),
     Arm("weight decay", "the baseline", control="no weight decay", trained_as="baseline"),
     Arm(
         "L2", "5e-4 in the loss in place of weight decay, to which it should come", "",
@@ -149,7 +150,7 @@ STARTS = (
     Arm("zero-gamma", "", "arXiv 1706.02677, 1812.01187", {"zero_gamma": True}),
 )
 IMAGES = (
-    Arm("no augmentation", "", changes={"augment": ()}),
+    Arm("no augmentation", "", changes={"augment": ()}, control="no augmentation"),
     Arm("crop and flip", "the baseline", "arXiv 1512.03385", control="no augmentation", trained_as="baseline"),
     Arm("test-time flips", "the baseline's runs", "arXiv 1409.1556", trained_as="baseline", reads="accuracy_flip"),
     Arm("cutout", "length 16, that for CIFAR-10", "arXiv 1708.04552", augmented(ae.Cutout(16))),

@@ -188,11 +188,11 @@ def _panel(panel: Any, rows: Sequence[Row], arms: Sequence[str], limit: float) -
 def _mark(panel: Any, row: Row, at: int, limit: float) -> None:
     difference = row.difference or 0.0
     low, high = row.interval or (difference, difference)
-    color = CLEAR if low * high > 0 else UNCLEAR
+    color = CLEAR if row.interval and low * high > 0 else UNCLEAR
     kept = max(-limit, min(limit, difference))
     panel.plot([max(-limit, min(limit, end)) for end in (low, high)], [at, at], color=color, linewidth=2)
     marker = "o" if kept == difference else "<" if difference < 0 else ">"
-    panel.plot([kept], [at], marker, color=color, markersize=5)
+    panel.plot([kept], [at], marker, color=color, markersize=5, clip_on=False)
     panel.text(1.28 * limit, at, f"{difference:+.2f}", ha="right", va="center", fontsize=7, color=color)
 
 
