@@ -30,7 +30,7 @@ from benchmarks.tricks_statistics import MOST_PAIRS, Row, row_of
 from benchmarks.tricks_workers import work_off
 
 ROOT = Path(__file__).resolve().parent.parent
-DATASETS = {"cifar10": (4000, 10), "fashion-mnist": (10_000, 4)}  # images to train on, epochs
+DATASETS = {"cifar10": (4000, 16), "fashion-mnist": (10_000, 4)}  # images to train on, epochs
 PACKAGES = ("torch", "torchvision", "numpy", "lightning-fabric", "pytorch-optimizer")
 
 
