@@ -344,6 +344,27 @@ def test_other_precisions_train(precision):
     assert math.isfinite(trained(changed(precision=precision)).val_loss)
 
 
+def test_a_compiled_network_trains_to_the_same_weights(monkeypatch):
+    plain, asked = trained(), []
+
+    def compiled(net, real=torch.compile, **options):
+        asked.append(net)
+        return real(net, **options | {"backend": "eager"})  # inductor needs a compiler and minutes, and may round otherwise
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    assert trained(changed(compile=True)).weights_sha256 == plain.weights_sha256
+    assert asked
+
+
+def test_networks_and_batches_are_channels_last_where_the_recipe_says_so():
+    for wanted in (True, False):
+        run = trainer_of(changed(channels_last=wanted))
+        images, _ = next(iter(run.make_loader(0)))
+        kernel = next(w for w in run.net.parameters() if w.ndim == 4 and w.shape[1] > 1)
+        for values in (images, kernel):
+            assert values.is_contiguous(memory_format=torch.channels_last) == wanted
+
+
 # --- batches
 
 

@@ -103,6 +103,39 @@ def test_any_recipe_goes_on_to_the_same_bits(tmp_path, name, at):
     assert (resumed.val_loss, resumed.best_epoch) == (whole.val_loss, whole.best_epoch)
 
 
+def scaled_fabric():
+    """float16 with a scaler of gradients on the CPU, where Fabric itself would take bfloat16."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins import MixedPrecision
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=4)  # which overflows at first
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
+    fabric.launch()
+    return fabric, scaler
+
+
+def test_the_scaler_of_float16_gradients_goes_on(tmp_path):
+    recipe, task, scales, results = changed(clip_norm=1.0), made_task(), [], []
+    for out, at in ((tmp_path / "a", None), (tmp_path / "b", 8), (tmp_path / "b", None)):
+
+        class Stops(Trainer):
+            def _batch(self, *arguments, at=at, **named):
+                if self.now.step == at:
+                    raise KilledError
+                super()._batch(*arguments, **named)
+
+        fabric, scaler = scaled_fabric()
+        run = Stops(task, small_net(), recipe, fabric, 0, Upkeep(out, resume=bool(results), checkpoint_steps=2))
+        if at is None:
+            results.append(run.fit())
+            scales.append(scaler.get_scale())
+        else:
+            with pytest.raises(KilledError):
+                run.fit()
+    assert results[0].weights_sha256 == results[1].weights_sha256
+    assert scales[0] == scales[1] < 2.0**40
+
+
 def test_a_half_written_checkpoint_is_passed_over(tmp_path):
     recipe, task = changed(), made_task()
     whole = train_task(task, recipe, small_net(), 0, Upkeep(tmp_path / "a"))
