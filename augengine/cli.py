@@ -168,8 +168,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--model", help="small, fast, resnet20 to resnet110 (for CIFAR), a name of timm's or torchvision's, or "
         "package.module:factory (default: what fits the data)")  # fmt: skip
     add("--recipe", metavar="NAME|FILE", help="a preset or a TOML file (default: what fits the data)")
-    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe, as in TOML; again "
-        "for more")  # fmt: skip
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe, as in TOML, or none; "
+        "again for more")  # fmt: skip
     add("--epochs", type=int, help="the recipe's epochs")
     add("--batch-size", type=int, help="the recipe's images a batch, on each rank")
     add("--lr", type=float, help="the recipe's learning rate")
@@ -223,6 +223,8 @@ def _field(text: str) -> tuple[str, Any]:
     import tomllib
 
     name, _, value = text.partition("=")
+    if value.strip() == "none":
+        return name.strip(), None
     try:
         return name.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

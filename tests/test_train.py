@@ -349,7 +349,9 @@ def test_a_compiled_network_trains_to_the_same_weights(monkeypatch):
 
     def compiled(net, real=torch.compile, **options):
         asked.append(net)
-        return real(net, **options | {"backend": "eager"})  # inductor needs a compiler and minutes, and may round otherwise
+        return real(
+            net, **options | {"backend": "eager"}
+        )  # inductor needs a compiler and minutes, and may round otherwise
 
     monkeypatch.setattr(torch, "compile", compiled)
     assert trained(changed(compile=True)).weights_sha256 == plain.weights_sha256

@@ -74,7 +74,6 @@ def test_any_recipe_comes_back_from_its_toml(changes):
 
 
 def test_every_transform_comes_back_from_toml():
-    policy = {"profile": "torchvision", "sub_policies": [[["Rotate", 0.5, 3], ["Invert", 0.1, None]]]}
     augment = (
         ae.RandomResizedCrop(24, scale=(0.5, 1.0)),
         ae.RandomApply([ae.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.5),
@@ -87,7 +86,6 @@ def test_every_transform_comes_back_from_toml():
         ae.RandomErasing(0.25, value="random"),
         ae.RandomChoice([ae.Mixup(0.2), ae.CutMix(1.0)]),
     )
-    assert policy  # an own policy is a table, as in its JSON
     recipe = Recipe(augment=augment)
     again = Recipe.from_toml(recipe.to_toml())
     assert again == recipe
@@ -118,6 +116,8 @@ def test_a_transform_and_its_table_are_the_same_recipe():
         ({"milestones": 3}, r"Recipe.milestones: got 3; expected a list of numbers"),
         ({"schedule": "step"}, r"Recipe.milestones: .*with schedule = \"step\""),
         ({"momentum": 0.0}, r"Recipe.nesterov: .*momentum above 0"),
+        ({"warmup": "gradual"}, r"Recipe.warmup_epochs: got 0.0; expected the length"),
+        ({"warmup": "constant", "warmup_epochs": 1, "warmup_until_error": 80}, r"Recipe.warmup_until_error: got 80"),
         ({"warmup_epochs": 3}, r"Recipe.warmup: .*because there are warmup_epochs"),
         ({"start_size": 16}, r"Recipe.start_size: .*together, or neither"),
         ({"augment": "RandomCrop"}, r"Recipe.augment: .*expected a list of transforms"),
@@ -157,6 +157,7 @@ def test_every_field_is_refused_outside_its_type():
 def test_choices_are_all_taken(name):
     for choice in CHOICES[name]:
         extra = {"milestones": (1,)} if choice == "step" else {}
+        extra |= {"warmup_epochs": 1} if name == "warmup" and choice != "none" else {}
         assert getattr(Recipe(**{name: choice}, **extra), name) == choice
 
 

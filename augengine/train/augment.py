@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SIZED = ("RandomResizedCrop", "RandomCrop", "CenterCrop")  # by the network's input, where they say no size
 LOOK = 8 / 7  # a photo is measured on the middle of a picture so much larger: 256 pixels for 224
-SIDE_STEP = 4  # sides between the first and the last one are multiples
+SIDE_STEP = 4  # sides between the first and the last one are multiples of it
 ANY_PHOTO = (1009, 701)
 
 
@@ -83,11 +83,13 @@ def _normalised(transforms: list[Transform], mean: tuple[float, ...], std: tuple
 
 def side_of(recipe: "Recipe", task: "Task", epoch: int) -> int:
     """The side of the network's input in that epoch, in pixels."""
-    size = recipe.image_size or task.size
-    if recipe.start_size is None or epoch >= recipe.resize_epochs:
+    size, start = recipe.image_size or task.size, recipe.start_size
+    if start is None or epoch >= recipe.resize_epochs:
         return size
-    grown = recipe.start_size + (size - recipe.start_size) * epoch / recipe.resize_epochs
-    return min(size, round(grown / SIDE_STEP) * SIDE_STEP)
+    if start >= size:
+        raise ValueError(f"Recipe.start_size: got {start}; expected less than the full size, {size}")
+    grown = start + (size - start) * epoch / recipe.resize_epochs
+    return start if epoch == 0 else max(start, min(size, round(grown / SIDE_STEP) * SIDE_STEP))
 
 
 def train_pipeline(recipe: "Recipe", task: "Task", epoch: int, seed: int) -> Pipeline:

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
 
+from augengine.train.optim import NORMS
+
 KINDS = ("default", "xavier", "he")
-NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 LAST_NORMS = {"BasicBlock": "bn2", "Bottleneck": "bn3"}  # torchvision's, whose shortcut has a norm behind them
 # torchvision's and timm's that end with their last norm, and which add their input only where a flag says so.
 INVERTED = ("InvertedResidual", "MBConv", "FusedMBConv", "DepthwiseSeparableConv", "EdgeResidual", "_InvertedResidual")
@@ -85,20 +86,41 @@ def _last_norm(block: nn.Module) -> nn.Module | None:
     return None
 
 
-def add_dropout(model: nn.Module, p: float) -> None:
-    """Drops what the classifier (the last nn.Linear) reads with probability `p`, in training alone.
+def unit_gamma(model: nn.Module) -> None:
+    """Sets to 1 the gains of norms that start at 0, as those of timm's ResNets do unasked."""
+    for module in model.modules():
+        gain = getattr(module, "weight", None) if isinstance(module, NORMS) else None
+        if isinstance(gain, nn.Parameter) and not gain.any():
+            nn.init.ones_(gain)
 
+
+def add_dropout(model: nn.Module, p: float) -> None:
+    """Drops what the classifier reads with probability `p`, in training alone.
+
+    The classifier is what a model's `get_classifier()` gives (timm's; one or several layers), else its last nn.Linear.
     What stays is divided by 1 - p (Srivastava et al. 2014). By a hook, so that weights keep their names. Raises
-    ValueError for a `p` outside [0, 1), and for a model without a linear layer.
+    ValueError for a `p` outside [0, 1), and for a model without a classifier.
     """
     if not 0 <= p < 1:
         raise ValueError(f"Recipe.dropout: got {p}; expected a number in [0, 1)")
     if p == 0:
         return
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not linear:
+    heads = _classifiers(model)
+    if not heads:
         raise ValueError(f"Recipe.dropout: {type(model).__name__} has no linear layer; expected dropout = 0")
-    linear[-1].register_forward_pre_hook(_Dropping(p))
+    for head in heads:
+        head.register_forward_pre_hook(_Dropping(p))
+
+
+def _classifiers(model: nn.Module) -> list[nn.Module]:
+    """The layers that make logits."""
+    if callable(get := getattr(model, "get_classifier", None)):
+        found = get()
+        layers = list(found) if isinstance(found, (tuple, list, nn.ModuleList)) else [found]
+        if layers := [layer for layer in layers if any(True for _ in layer.parameters())]:
+            return layers
+    linear: list[nn.Module] = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return linear[-1:]
 
 
 class _Dropping:

@@ -84,7 +84,7 @@ class Keeper:
             keep_last(self.folder, self.upkeep.keep)
         self.fabric.barrier()
 
-    def _gathered(self, of_rank: dict[str, Any]) -> list[Any]:
+    def _gathered(self, of_rank: Any) -> list[Any]:
         states: list[Any] = [of_rank] * self.fabric.world_size
         if len(states) > 1:
             torch.distributed.all_gather_object(states, of_rank)
@@ -96,6 +96,12 @@ class Keeper:
         Raises ValueError for one of another run.
         """
         found = None if self.folder is None else latest_checkpoint(self.folder)
+        seen = self._gathered(None if found is None else found[0].name)
+        if len(set(seen)) > 1:
+            raise ValueError(
+                f"--resume: the ranks see different checkpoints ({', '.join(map(str, seen))}); expected one folder "
+                "--out that all of them share"
+            )
         if found is None:
             log.warning("--resume: %s has no whole checkpoint; the run starts at its beginning", self.folder)
             return None
@@ -131,9 +137,11 @@ class Keeper:
 
     def restore_best(self, net: nn.Module) -> None:
         """Gives `net` the weights of the best epoch."""
-        self.fabric.barrier()
-        out = self.upkeep.out
-        net.load_state_dict(self._best if out is None else read_weights(out / "best.safetensors")[0])
+        out, weights = self.upkeep.out, self._best
+        if out is not None:
+            first = self.fabric.is_global_zero
+            weights = self.fabric.broadcast(read_weights(out / "best.safetensors")[0] if first else None)
+        net.load_state_dict(weights)
 
     def write_result(self, result: Result, net: nn.Module, pipeline: Pipeline) -> None:
         """Writes the weights, the result, and what led to them."""

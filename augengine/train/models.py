@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from augengine.train.fast_net import FastNet
+from augengine.train.initialise import unit_gamma
 from augengine.train.model import SmallNet
 from augengine.train.resnet_cifar import DEPTHS, ResNetCifar
 
@@ -37,7 +38,7 @@ def make_model(name: str, classes: int, channels: int, size: int) -> nn.Module:
     where the library that the name needs is missing.
     """
     model = _built(name, classes, channels, size)
-    _check_fits(model, name, classes, channels, size)
+    try_model(model, name, classes, channels, size)
     return model.train()
 
 
@@ -90,6 +91,7 @@ def _of_timm(name: str, classes: int, channels: int, size: int) -> nn.Module:
     config = timm.get_pretrained_cfg(name)
     sized = {"img_size": size} if config is not None and config.fixed_input_size else {}
     model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels, **sized)
+    unit_gamma(model)  # zero-gamma is a recipe's to say
     return model
 
 
@@ -158,7 +160,11 @@ def _factory(name: str) -> Callable[..., Any]:
     return factory  # type: ignore[no-any-return]
 
 
-def _check_fits(model: nn.Module, name: str, classes: int, channels: int, size: int) -> None:
+def try_model(model: nn.Module, name: str, classes: int, channels: int, size: int) -> None:
+    """Passes two zero images of that size through the model, and leaves it in eval mode.
+
+    Raises ValueError where that fails, or gives no logits (2, classes).
+    """
     if getattr(model, "aux_logits", False):
         raise ValueError(
             f"--model {name}: gives auxiliary logits while it trains; expected (B, classes) logits alone, as those of "

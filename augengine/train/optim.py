@@ -39,6 +39,11 @@ def parameter_groups(model: nn.Module, weight_decay: float, no_bias_decay: bool)
     return [group for group in groups if group["params"]]
 
 
+def penalised(model: nn.Module, no_bias_decay: bool) -> list[nn.Parameter]:
+    """The trained weights that L1 and L2 are for: all, or with `no_bias_decay` those that decay."""
+    return [weight for weight, decaying in _decaying(model) if weight.requires_grad and (decaying or not no_bias_decay)]
+
+
 def _decaying(model: nn.Module) -> Iterator[tuple[nn.Parameter, bool]]:
     """Each parameter once, and whether it decays; a shared one as where it first stands."""
     exempt, seen = set(_exempt(model)), set()

@@ -1,5 +1,6 @@
 """How a run shows itself: rich's bar on a terminal, plain lines elsewhere. Both write to stderr."""
 
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ class Standing:
     data_wait_frac: float
 
     def __str__(self) -> str:
+        known = "" if math.isnan(self.loss) else f"loss {self.loss:.3f} accuracy {self.accuracy:.1%} "
         return (
-            f"epoch {self.epoch + 1}/{self.epochs} loss {self.loss:.3f} accuracy {self.accuracy:.1%} "
+            f"epoch {self.epoch + 1}/{self.epochs} {known}"
             f"{self.images_per_second:,.0f} images/s {self.data_wait_frac:.1%} waiting for data"
         )
 

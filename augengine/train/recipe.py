@@ -10,19 +10,22 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from augengine.train import initialise, schedules
 from augengine.train.augment import plain_augment
+from augengine.train.losses import FORMS
+from augengine.train.optim import OPTIMIZERS
 from augengine.train.schedules import Schedule
 
 PRESETS = Path(__file__).parent / "recipes"
 NAME = "Recipe"
 CHOICES = {
-    "optimizer": ("sgd", "adamw", "adabound"),
-    "schedule": ("constant", "cosine", "linear", "step", "exponential", "plateau"),
-    "warmup": ("none", "gradual", "constant"),
-    "smoothing_form": ("k", "k-1"),
-    "initialisation": ("default", "xavier", "he"),
+    "optimizer": OPTIMIZERS,
+    "schedule": schedules.KINDS,
+    "warmup": schedules.WARMUPS,
+    "smoothing_form": FORMS,
+    "initialisation": initialise.KINDS,
 }
-FRACTIONS = ("label_smoothing", "distill_weight", "dropout", "momentum", "ema")  # of [0, 1)
+FRACTIONS = ("label_smoothing", "dropout", "momentum", "ema")  # of [0, 1)
 POSITIVE = (
     "epochs", "batch_size", "accumulate", "lr", "scale_lr_from", "clip_norm", "distill_temperature", "gamma",
     "image_size", "start_size", "warmup_until_error", "final_lr", "decay_epochs", "val_every",
@@ -58,12 +61,12 @@ class Recipe:
     warmup: str = "none"  # "gradual": from 0 (arXiv 1706.02677); "constant": at warmup_factor * lr (arXiv 1512.03385)
     warmup_epochs: float = 0.0
     warmup_factor: float = 0.1
-    warmup_until_error: float | None = None  # constant warmup ends when an epoch's training error is below this, too
-    hold_epochs: float = 0.0  # at the full rate, before it decays
+    warmup_until_error: float | None = None  # constant warmup ends when the running training error is below this, too
+    hold_epochs: float = 0.0  # at the full rate, before it decays; "step" has its milestones instead
     milestones: tuple[float, ...] = ()  # "step": epochs at which the rate is multiplied by gamma
     gamma: float = 0.1  # "step"; "exponential": every decay_epochs; "plateau": when no epoch was better
     decay_epochs: float = 1.0
-    plateau_patience: int = 5  # epochs without a lower validation loss
+    plateau_patience: int = 5  # times that the validation loss is measured and not lower
     final_factor: float = 0.0  # of the rate, where "cosine" and "linear" end
 
     # What is minimised.
@@ -72,7 +75,7 @@ class Recipe:
     distill_from: str | None = None  # teacher: the folder of a run, or a model's name with weights, as timm's
     distill_temperature: float = 4.0  # arXiv 1503.02531; its loss is multiplied by the square
     distill_weight: float = 0.5  # of the teacher's loss; the rest is the labels'
-    l1: float = 0.0
+    l1: float = 0.0  # L1 and L2 are of all weights, with no_bias_decay of those that decay
     l2: float = 0.0
     dropout: float = 0.0  # of what the classifier reads
 
@@ -112,8 +115,8 @@ class Recipe:
         for name in FRACTIONS:
             if (value := getattr(self, name)) is not None and not 0 <= value < 1:
                 raise _wrong(name, value, "a number in [0, 1)")
-        for name in ("gamma", "warmup_factor", "final_factor"):
-            if getattr(self, name) > 1:
+        for name in ("gamma", "warmup_factor", "final_factor", "warmup_until_error", "distill_weight"):
+            if (getattr(self, name) or 0) > 1:
                 raise _wrong(name, getattr(self, name), "1 or less")
         for f in fields(self):
             value = getattr(self, f.name)
@@ -130,6 +133,8 @@ class Recipe:
             raise _wrong("betas", self.betas, "two numbers in [0, 1)")
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
             raise _wrong("nesterov", True, "momentum above 0 with it")
+        if self.warmup != "none" and not self.warmup_epochs:
+            raise _wrong("warmup_epochs", self.warmup_epochs, f'the length of warmup = "{self.warmup}"')
         if self.warmup == "none" and (self.warmup_epochs or self.warmup_until_error):
             raise _wrong("warmup", "none", '"gradual" or "constant", because there are warmup_epochs')
         if self.warmup == "gradual" and self.warmup_until_error:
@@ -155,6 +160,21 @@ class Recipe:
             max(1, round(self.decay_epochs * steps_an_epoch)),
             self.final_factor,
         )
+
+    def idle(self, steps_an_epoch: int) -> list[str]:
+        """What the recipe says and a run of its length does not come to, in words."""
+        reached = min((m for m in self.milestones), default=0.0) < self.epochs
+        flat = self.schedule in ("cosine", "linear", "exponential")
+        cases = {
+            f"warmup of {self.warmup_epochs:g} epochs is as long as the run": self.warmup_epochs >= self.epochs,
+            f"first step of {steps_an_epoch} has rate 0, and there is no other": self.warmup == "gradual"
+            and self.epochs * steps_an_epoch == 1,
+            "rate does not fall before the run ends": flat and self.warmup_epochs + self.hold_epochs >= self.epochs,
+            f"milestones begin behind the last of {self.epochs} epochs": self.schedule == "step" and not reached,
+            "mixing rests in all epochs": 0 < self.epochs <= self.mix_off_epochs,
+            "images do not reach their full size": self.resize_epochs >= self.epochs,
+        }
+        return [sentence for sentence, idle in cases.items() if idle]
 
     def base_rate(self, images_a_step: int) -> float:
         """The full rate for steps of so many images on all ranks: lr, or lr * images / scale_lr_from."""
@@ -205,7 +225,10 @@ def find_recipe(name: str | Path) -> Recipe:
             f"--recipe: got {str(name)!r}, which is no file and none of {', '.join(preset_names())}; "
             f"the nearest is {near!r}"
         )
-    return Recipe.from_toml(path.read_text(encoding="utf-8"), str(name))
+    try:
+        return Recipe.from_toml(path.read_text(encoding="utf-8"), str(name))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: is no text in UTF-8") from error
 
 
 def _wrong(name: str, value: object, expected: str) -> ValueError:

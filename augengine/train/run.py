@@ -1,5 +1,6 @@
 """`train`: one run as the command line asks for it, from a data set's name to its result."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from augengine.train.batches import GlobalBatches
 from augengine.train.keeping import Result, Upkeep
 from augengine.train.logs import read_rows
-from augengine.train.models import make_model
+from augengine.train.models import make_model, try_model
 from augengine.train.objective import load_teacher
 from augengine.train.plot import plot_curves, plot_schedule
 from augengine.train.recipe import Recipe, find_recipe
@@ -35,8 +37,8 @@ class Settings:
     upkeep: Upkeep = field(default_factory=Upkeep)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"--seed: got {self.seed}; expected 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"--seed: got {self.seed}; expected 0 or more, below 2**63")
         if self.devices is not None and self.devices < 1:
             raise ValueError(f"--devices: got {self.devices}; expected 1 or more")
         if self.upkeep.resume and self.upkeep.out is None:
@@ -64,7 +66,13 @@ def train(settings: Settings) -> Result | None:
         out.mkdir(parents=True, exist_ok=True)
         _check_free(out, settings.upkeep.resume)
     fabric = make_fabric(recipe, settings.devices)
-    result = train_task(task, recipe, settings.model, settings.seed, settings.upkeep, fabric)
+    try:
+        result = train_task(task, recipe, settings.model, settings.seed, settings.upkeep, fabric)
+    except RuntimeError as error:
+        if fabric.world_size == 1:
+            raise
+        first = str(error).splitlines()[0]
+        raise ValueError(f"rank {fabric.global_rank} lost the others, whose message says why: {first}") from error
     if fabric.is_global_zero and out is not None:
         plot_run(out)
     return result if fabric.is_global_zero else None
@@ -84,7 +92,9 @@ def train_task(
     size = recipe.image_size or task.size
     with seeded(seed):
         made = make_model(name, len(task.classes), task.channels, size) if not isinstance(model, nn.Module) else model
-        made = start_weights(made, recipe)
+        if recipe.start_size is not None:
+            try_model(made, name, len(task.classes), task.channels, recipe.start_size)
+        made = start_weights(made.train(), recipe)
     teacher = None if recipe.distill_from is None else load_teacher(recipe.distill_from, task, size)
     facts = {"task": task.name, "model": name, "classes": list(task.classes), "images": len(task.train), "seed": seed}
     fabric = fabric or make_fabric(recipe, 1)
@@ -101,18 +111,21 @@ def make_fabric(recipe: Recipe, devices: int | None = None) -> Any:
     except ImportError as error:
         raise ImportError("training needs Lightning Fabric; pip install 'augengine[train]'") from error
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    nodes = 1
-    if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun's
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
-    elif devices is None:
-        devices = max(1, torch.cuda.device_count())
+    devices, nodes = _ranks(devices)
     strategy = "ddp" if devices * nodes > 1 else "auto"
     made = fabric.Fabric(
         accelerator=accelerator, strategy=strategy, devices=devices, num_nodes=nodes, precision=recipe.precision
     )
     made.launch()
     return made
+
+
+def _ranks(devices: int | None) -> tuple[int, int]:
+    """(ranks a machine, machines)."""
+    if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun's
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, int(os.environ["WORLD_SIZE"]) // local
+    return devices or max(1, torch.cuda.device_count()), 1
 
 
 def _check_free(out: Path, resume: bool) -> None:
@@ -130,6 +143,10 @@ def plot_rates(settings: Settings, path: Path) -> None:
     """Draws the learning rate of every step that `settings` lead to; nothing is trained."""
     task = open_task(settings.data, settings.subset)
     recipe = settings.recipe_for(task)
-    images = min(recipe.batch_size, len(task.train)) * recipe.accumulate * (settings.devices or 1)
-    steps = max(1, len(task.train) // images)
-    plot_schedule(recipe.schedule_of(steps), recipe.base_rate(images), steps, path, str(settings.recipe or task.recipe))
+    if not path.parent.is_dir():
+        raise ValueError(f"--plot-schedule {path}: there is no folder {path.parent}")
+    ranks = math.prod(_ranks(settings.devices))
+    batches = GlobalBatches(len(task.train), recipe.batch_size, accumulate=recipe.accumulate, ranks=ranks)
+    steps = len(batches) // recipe.accumulate
+    rate = recipe.base_rate(batches.batch_size * recipe.accumulate * ranks)
+    plot_schedule(recipe.schedule_of(steps), rate, steps, path, str(settings.recipe or task.recipe))

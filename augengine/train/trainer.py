@@ -5,6 +5,7 @@ that a run is at a moment (weights, optimizer, averages, generators, the loader'
 that was killed goes on to the same bits on the same device.
 """
 
+import logging
 import math
 import os
 import time
@@ -26,7 +27,7 @@ from augengine.train.initialise import add_dropout, initialise, zero_gamma
 from augengine.train.keeping import Keeper, Result, Upkeep
 from augengine.train.logs import RunLog
 from augengine.train.objective import Objective
-from augengine.train.optim import make_optimizer, parameter_groups
+from augengine.train.optim import make_optimizer, parameter_groups, penalised
 from augengine.train.progress import Standing, progress
 from augengine.train.recipe import Recipe
 from augengine.train.seeding import generator_states, restore_generators, seeded
@@ -34,7 +35,8 @@ from augengine.train.sync_norm import synchronised
 from augengine.train.tasks import Task
 from augengine.train.weights import weights_sha256
 
-WARMUP_WINDOW, WARMUP_STRIDE = 50, 5  # steps whose training error ends a constant warmup, and how often it is looked at
+log = logging.getLogger("augengine")
+WARMUP_STRIDE, WARMUP_KEEP = 5, 0.9  # how often its end is looked for, and what a step keeps of the running error
 
 
 @dataclass
@@ -47,7 +49,8 @@ class Progress:
     seconds: float = 0.0
     waited_s: float = 0.0
     images: int = 0
-    warmup_steps: int | None = None  # where the training error has ended the warmup
+    error: float = 1.0  # of training, a running mean over steps
+    warmup_steps: int | None = None  # where that has ended the warmup
     best_accuracy: float = -1.0
     best_loss: float = math.inf
     best_epoch: int = -1
@@ -81,6 +84,8 @@ class Trainer:
             ranks=fabric.world_size, rank=fabric.global_rank, seed=seed,
         )  # fmt: skip
         self.steps_an_epoch = len(self.batches) // recipe.accumulate
+        for sentence in recipe.idle(self.steps_an_epoch) if fabric.is_global_zero else ():
+            log.warning("the recipe's %s", sentence)
         self.now, self.latest = Progress(), (math.nan, math.nan)  # mean loss and accuracy of the last steps read
         self.loader: Any = None
         # Batches are made ahead; ranks of one machine share its cores.
@@ -108,8 +113,7 @@ class Trainer:
         self.fallen, self.plateau = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0), None
         if recipe.schedule == "plateau":
             self.plateau = ReduceLROnPlateau(self.fallen, factor=recipe.gamma, patience=recipe.plateau_patience)
-        weights = [w for w in groups[0]["params"] if w.requires_grad]  # penalties are for what decays
-        self.objective = Objective(recipe, weights, _taught(teacher, fabric))
+        self.objective = Objective(recipe, penalised(self.net, recipe.no_bias_decay), _taught(teacher, fabric))
         self.schedule = recipe.schedule_of(self.steps_an_epoch)
 
     @property
@@ -140,16 +144,16 @@ class Trainer:
         self.rights = torch.zeros(self.steps_an_epoch, device=self.fabric.device)
         self.read = 0  # steps of this epoch whose losses were looked at
         self.net.train()
+        self.began = time.perf_counter() - now.seconds
         loader = self.make_loader(now.epoch)
         batches = self._begin(loader, position)
-        self.began = time.perf_counter() - now.seconds
         for images, targets in self._waited_for(batches):
             now.batch += 1
             self._batch(images, targets, last=now.batch % accumulate == 0)
             if now.batch % accumulate == 0:
                 self._behind_step(loader)
+        self._read_losses()  # which waits for a GPU
         now.seconds = time.perf_counter() - self.began
-        self._read_losses()
         self._behind_epoch()
 
     def _waited_for(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -219,10 +223,13 @@ class Trainer:
             self._read_losses()
             self._end_warmup()
         steps = self.recipe.epochs * self.steps_an_epoch
+        saves = bool(every) and now.step % every == 0 and now.step % self.steps_an_epoch != 0
+        if saves or now.step == steps:
+            self._read_losses()
         if self.shown is not None and self.shown.due(now.step, steps):
             self.shown.show(self._standing(steps))
-        if every and now.step % every == 0 and now.step % self.steps_an_epoch:
-            self._read_losses()
+        if saves:
+            now.seconds = time.perf_counter() - self.began
             self._save(loader)
             self.began = time.perf_counter() - now.seconds
 
@@ -238,12 +245,21 @@ class Trainer:
         first = now.step - len(losses)
         for i, loss in enumerate(losses):
             if not math.isfinite(loss):
-                raise ValueError(
-                    f"the loss is {loss} at step {first + i}; try a lower lr, or clip_norm{self.keeper.last_good()}"
-                )
+                raise self._diverged(f"the loss is {loss} at step {first + i}")
+        for right in rights:
+            now.error = WARMUP_KEEP * now.error + (1 - WARMUP_KEEP) * (1 - right)
         self.read = end
         self.latest = sum(losses) / len(losses), sum(rights) / len(rights)
         self.log.step(self._row(*self.latest))
+
+    def _diverged(self, what: str) -> ValueError:
+        return ValueError(f"{what}; try a lower lr, or clip_norm{self.keeper.last_good()}")
+
+    def _check_weights(self) -> None:
+        """Raises ValueError where a step has left weights that are not finite: none such are measured or kept."""
+        for name, values in self.net.state_dict().items():
+            if values.is_floating_point() and not values.isfinite().all():
+                raise self._diverged(f"{name} is not finite behind step {self.now.step - 1}")
 
     def _may_end_warmup(self) -> bool:
         now = self.now
@@ -252,10 +268,8 @@ class Trainer:
 
     def _end_warmup(self) -> None:
         """Ends a constant warmup where the training error of the last steps is low enough; looks every few steps."""
-        now, window, end = self.now, min(WARMUP_WINDOW, self.steps_an_epoch), self.read
-        if not self._may_end_warmup() or now.step % WARMUP_STRIDE or end < window:
-            return
-        if 1 - float(self.rights[end - window : end].mean()) < float(self.recipe.warmup_until_error or 0):
+        now, wanted = self.now, self.recipe.warmup_until_error
+        if wanted is not None and self._may_end_warmup() and now.step % WARMUP_STRIDE == 0 and now.error < wanted:
             now.warmup_steps = now.step
             self.schedule = self.recipe.schedule_of(self.steps_an_epoch, now.step)
 
@@ -276,8 +290,11 @@ class Trainer:
         row = self._row(float(self.losses.mean()), float(self.rights.mean()))
         now.epoch += 1
         now.batch = 0
+        self._check_weights()
         if now.epoch % recipe.val_every == 0 or now.epoch == recipe.epochs:
             found = self.measure()
+            if not math.isfinite(found.loss):
+                raise self._diverged(f"the validation loss is {found.loss} behind step {now.step - 1}")
             now.val = asdict(found)
             self._compare(found)
             if self.plateau is not None and now.step >= self.schedule.warmup_steps:
@@ -303,11 +320,13 @@ class Trainer:
         """Keeps all that the run is; `loader` is that of an epoch that goes on, None between epochs."""
         if self.upkeep.out is None:
             return
+        self._check_weights()
         of_rank: dict[str, Any] = {"generators": generator_states()}
         if loader is not None:
             steps = self.now.batch // self.recipe.accumulate
             of_rank |= {"loader": loader.state_dict(), "losses": self.losses[:steps], "rights": self.rights[:steps]}
-        state: dict[str, Any] = {"progress": asdict(self.now)}
+        data = self.make_loader(min(self.now.epoch, self.recipe.epochs - 1)) if loader is None else loader
+        state: dict[str, Any] = {"progress": asdict(self.now), "data": data.state_dict()["dataset"]}
         state |= {name: part.state_dict() for name, part in self._parts().items()}
         self.keeper.save(self.now.step, self.net, state, of_rank)
 
@@ -321,6 +340,8 @@ class Trainer:
         state = self.keeper.resume(self.net)
         if state is None:
             return None
+        if state["data"] != self.make_loader(state["progress"]["epoch"]).state_dict()["dataset"]:
+            raise ValueError("--resume: the run was trained on other images; expected the data set that it began with")
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.now = Progress(**state["progress"])
