@@ -273,8 +273,10 @@ def test_a_standing_before_the_first_loss_is_shown(clock, monkeypatch, capsys):
     for shown in (bar, Lines()):
         with shown:
             shown.show(early)
-    assert "nan" in terminal.getvalue()
-    assert "nan" in capsys.readouterr().err
+    assert "1/1" in terminal.getvalue()
+    printed = capsys.readouterr().err
+    assert "step 1/1" in printed
+    assert "nan" not in printed
 
 
 @pytest.mark.parametrize(
