@@ -162,7 +162,7 @@ def test_resume_where_nothing_was_saved_begins(tmp_path, caplog):
     first = train_task(made_task(), changed(), "small", 0, Upkeep(tmp_path / "a"))
     again = train_task(made_task(), changed(), "small", 0, Upkeep(tmp_path / "b", resume=True))
     assert first.weights_sha256 == again.weights_sha256
-    assert "there is no whole checkpoint" in caplog.text
+    assert "has no whole checkpoint" in caplog.text
 
 
 # --- ranks, as real processes over gloo
