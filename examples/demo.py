@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 import augengine as ae
 from augengine.data import DataLoader, ImageFolder
 from augengine.preview import preview
-from augengine.train.trainer import Settings, train
+from augengine.train.run import Settings, train
 
 OUT = Path("demo-out")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -154,7 +154,9 @@ def learn() -> None:
     """CIFAR-10 photos where $AUGENGINE_DATA has them, else scikit-learn's digits."""
     shared = os.environ.get("AUGENGINE_DATA")
     if shared and (Path(shared) / "cifar10").is_dir():
-        settings, what = Settings("cifar10", epochs=4, subset=10_000), "10,000 CIFAR-10 photos (chance is 10%)"
+        changes = {"epochs": 6, "batch_size": 128, "lr": 0.1, "scale_lr_from": None, "warmup_epochs": 1}
+        settings = Settings("cifar10", model="small", changes=changes, subset=10_000)
+        what = "10,000 CIFAR-10 photos (chance is 10%)"
     else:
         settings, what = Settings("digits"), "scikit-learn's digits"
     print(f"3. Training a small network on {what}")

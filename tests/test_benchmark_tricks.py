@@ -40,8 +40,8 @@ def one_thread():
 
 @pytest.fixture
 def made_sets(monkeypatch):
-    """The runs' data is a made task of 12 x 12 pixels, and their batches 8 images."""
-    task = made_task(classes=4)
+    """The runs' data is a made task of 20 x 20 pixels, and their batches 8 images."""
+    task = made_task(size=20, classes=4)
     monkeypatch.setattr(tricks_runs, "open_sets", lambda dataset, subset: (task, task.val))
     monkeypatch.setattr("benchmarks.tricks_arms.BASE", replace(BASE, batch_size=8))
 

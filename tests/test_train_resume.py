@@ -22,6 +22,12 @@ WORDS = ("train", "--data", "digits", "--subset", 256, "--epochs", 4, "--batch-s
 WORDS += ("--set", "dropout=0.2", "--checkpoint-steps", 3, "--log-steps", 1)
 
 
+def started(words):
+    """A run in a session of its own, on one thread as those of `command`: other threads may round otherwise."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    return subprocess.Popen([*COMMAND, *map(str, words)], env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
+
+
 def unbroken(tmp_path, *words):
     return command(*WORDS, "--out", tmp_path / "unbroken", *words)[0]
 
@@ -31,7 +37,7 @@ def test_killed_runs_end_with_the_weights_of_the_unbroken_one(tmp_path):
     moments, kills = random.Random(time.time_ns()), 0
     for attempt in range(40):
         words = [*map(str, WORDS), "--out", str(out), *(["--resume"] if attempt else [])]
-        run = subprocess.Popen([*COMMAND, *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        run = started(words)
         until = steps_written(out) + moments.randrange(1, 12)
         while run.poll() is None and steps_written(out) < until:
             time.sleep(0.005)
@@ -193,9 +199,7 @@ def test_ranks_that_are_killed_go_on(tmp_path):
     words = ("train", "--data", "digits", "--subset", "256", "--epochs", "2", "--batch-size", "32", "--devices", "2")
     whole, _ = command(*words, "--json", "--out", tmp_path / "a", "--checkpoint-steps", 1)
     train_half = [*words, "--out", tmp_path / "b", "--checkpoint-steps", 1]
-    run = subprocess.Popen(
-        [*COMMAND, *map(str, train_half)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    run = started(train_half)
     while run.poll() is None and latest_checkpoint(tmp_path / "b" / "checkpoints") is None:
         time.sleep(0.02)
     assert run.poll() is None

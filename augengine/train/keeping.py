@@ -79,7 +79,13 @@ class Keeper:
         """Writes a checkpoint of `net`, of `state`, which all ranks share, and of what each rank has of its own."""
         ranks = self._gathered(of_rank)
         if self.folder is not None and self.fabric.is_global_zero:
-            whole = {**state, "recipe": self.recipe.to_toml(), "facts": self.facts, "ranks": ranks}
+            whole = {
+                **state,
+                "threads": torch.get_num_threads(),
+                "recipe": self.recipe.to_toml(),
+                "facts": self.facts,
+                "ranks": ranks,
+            }
             save_checkpoint(self.folder, step, net.state_dict(), {k: _plain(v) for k, v in whole.items()})
             keep_last(self.folder, self.upkeep.keep)
         self.fabric.barrier()
@@ -107,6 +113,9 @@ class Keeper:
             return None
         path, weights, state = found
         self._check_same_run(path, weights, state, net)
+        if (threads := state.get("threads")) != torch.get_num_threads():
+            log.warning("--resume: the run had %s thread(s) and has %d: sums may round otherwise from here on", threads,
+                        torch.get_num_threads())  # fmt: skip
         net.load_state_dict(weights)
         return dict(state)
 
