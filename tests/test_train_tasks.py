@@ -479,3 +479,23 @@ def test_a_download_that_fails_says_where_the_files_belong(monkeypatch, error):
     monkeypatch.setattr(datasets, "FashionMNIST", fail)
     with pytest.raises(OSError, match=r"--data fashion-mnist: can't be downloaded to .*no mirror.*AUGENGINE_DATA"):
         open_task("fashion-mnist")
+
+
+INSTALLED = fashion_mnist.SYSTEM
+
+
+@pytest.mark.skipif(not INSTALLED.is_dir(), reason="needs Debian's dataset-fashion-mnist, which .ci/run installs")
+def test_the_distributions_fashion_mnist_is_what_torchvision_reads(tmp_path, monkeypatch):
+    from torchvision.datasets import FashionMNIST
+
+    monkeypatch.setattr(fashion_mnist, "SYSTEM", INSTALLED)
+    task = open_task("fashion-mnist")
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for packed in INSTALLED.glob("*.gz"):
+        (raw / packed.name.removesuffix(".gz")).write_bytes(gzip.decompress(packed.read_bytes()))
+    for ours, train, count in ((task.train, True, 60_000), (task.val, False, 10_000)):
+        theirs = FashionMNIST(str(tmp_path), train=train, download=False)
+        assert len(ours) == len(theirs) == count
+        assert torch.equal(ours.tensors[0][:, 0], theirs.data)
+        assert torch.equal(ours.tensors[1], theirs.targets)
