@@ -42,7 +42,7 @@ MOST_OVERHEAD, MOST_WAIT = 0.03, 0.02
 OVERHEAD = Recipe(epochs=1, batch_size=128, lr=0.05, augment=(ae.RandomCrop(32, padding=4), ae.RandomHorizontalFlip()))
 IMAGES = 4096  # an epoch of `overhead`
 CIFAR = replace(find_recipe("cifar-fast"), epochs=6, batch_size=128, lr=0.1, scale_lr_from=None, val_every=1)
-MARK, CIFAR_IMAGES = 0.70, 20_000
+MARK, CIFAR_IMAGES = 0.60, 10_000
 PHOTO_COPIES = 2  # times that each photo is there in the folder of `wait`
 WAITS = {  # recipe: (data, network, images, batch), small enough for two cores to take some steps
     "digits": ("digits", "small", None, 64),
