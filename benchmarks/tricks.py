@@ -18,11 +18,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cpu import cpu_name, matching
+from benchmarks.cpu import cpu_name, matching, versions
 from benchmarks.tricks_arms import ARMS, Arm, with_controls
 from benchmarks.tricks_report import draw, page, read_rows, table
 from benchmarks.tricks_runs import Record, Records, Run, fits, planned
@@ -157,7 +156,7 @@ def machine() -> dict[str, Any]:
     """What the runs were trained on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     about = {"date": time.strftime("%Y-%m-%d"), "cpu": cpu_name(), "cores": cores}
-    return {**about, "load": round(os.getloadavg()[0], 1), "versions": versions()}
+    return {**about, "load": round(os.getloadavg()[0], 1), "versions": versions(PACKAGES)}
 
 
 def commit() -> str:
@@ -165,16 +164,6 @@ def commit() -> str:
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=ROOT
     )
     return said.stdout.strip()
-
-
-def versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "-"
-    return found
 
 
 if __name__ == "__main__":

@@ -11,6 +11,15 @@ from routes import Routes, write_photos
 from augengine.data import ImageFolder
 
 
+@pytest.fixture
+def one_thread():
+    """One thread of torch: small nets are faster so, and files that run at once don't wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """Its targets are the photos' own indices, so that a batch shows which samples it holds."""

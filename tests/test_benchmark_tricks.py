@@ -30,12 +30,7 @@ TINY = Run("cifar10", "baseline", 0, 40, 2, width=2)
 DIFFERENCES = [0.4, -0.1, 0.9, 0.3, 0.5]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -25,12 +25,7 @@ from augengine.train.trainer import Trainer
 BRIEF = Settings("digits", changes={"epochs": 1, "batch_size": 32}, subset=128)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trained(recipe=SMALL, out=None, seed=0, task=None, net=None, **upkeep):

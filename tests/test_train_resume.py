@@ -18,6 +18,7 @@ from augengine.train.logs import read_rows
 from augengine.train.run import make_fabric, train_task
 from augengine.train.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS = ("train", "--data", "digits", "--subset", 256, "--epochs", 4, "--batch-size", 32, "--json", "--set", "ema=0.9")
 WORDS += ("--set", "dropout=0.2", "--checkpoint-steps", 3, "--log-steps", 1)
 
@@ -101,7 +102,6 @@ RECIPES = {
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("at", [2, 7, 13])
 def test_any_recipe_goes_on_to_the_same_bits(tmp_path, name, at):
-    torch.set_num_threads(1)
     recipe, task = RECIPES[name], made_task()
     whole = train_task(task, recipe, small_net(), 0, Upkeep(tmp_path / "a", checkpoint_steps=2))
     resumed = interrupted(recipe, tmp_path / "b", at, task, checkpoint_steps=2)

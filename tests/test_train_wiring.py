@@ -16,6 +16,8 @@ from augengine.train.recipe import Recipe
 from augengine.train.run import Settings, make_fabric, plot_rates, train_task
 from augengine.train.trainer import Trainer, start_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def trainer_of(recipe, net=None, task=None, out=None):
     return Trainer(task or made_task(), net or small_net(), recipe, make_fabric(recipe, 1), 0, Upkeep(out))
