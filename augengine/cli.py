@@ -165,7 +165,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     command.description = "Trains a network as a recipe says and prints its accuracy on held-out images."
     add = command.add_argument
     add("--data", required=True, help="digits, cifar10, fashion-mnist, or a folder of images by class")
-    add("--model", help="small, fast, resnet20 to resnet110 (for CIFAR), a name of timm's or torchvision's, or "
+    add("--model", help="tiny, small, fast, resnet20 to resnet110 (for CIFAR), a name of timm's or torchvision's, or "
         "package.module:factory (default: what fits the data)")  # fmt: skip
     add("--recipe", metavar="NAME|FILE", help="a preset or a TOML file (default: what fits the data)")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe, as in TOML, or none; "

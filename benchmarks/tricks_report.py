@@ -98,7 +98,7 @@ def page(results: Mapping[str, Any], file: str) -> str:
     ]
     network = f"`{settings['model']}`"
     if settings["model"] == "tiny":
-        network = f"`benchmarks/tricks_net.py` of width {settings['width']}"
+        network = f"`tiny` of width {settings['width']}"
     compared = sum(row.difference is not None for row in rows)
     facts = {name: results[name] for name in ("date", "cpu", "cores", "commit")}
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())

@@ -25,9 +25,9 @@ from augengine.train.recipe import Recipe
 from augengine.train.run import make_fabric
 from augengine.train.seeding import seeded
 from augengine.train.tasks import Task, open_task
+from augengine.train.tiny_net import TinyNet
 from augengine.train.trainer import Trainer, start_weights
 from benchmarks.tricks_arms import ARMS, TEACHER, Arm
-from benchmarks.tricks_net import TinyNet
 
 WIDE = 2  # times the student's width
 HELD_OUT = 5  # one image is held out for so many to train on
@@ -43,7 +43,7 @@ class Run:
     seed: int
     subset: int
     epochs: int
-    model: str = "tiny"  # benchmarks/tricks_net.py, or a name that `augengine train` knows
+    model: str = "tiny"  # or another name that `augengine train` knows
     width: int = 16  # of "tiny"; others have their own
 
     @property

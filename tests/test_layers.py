@@ -16,6 +16,7 @@ LADDER = (
     ("functional", "preview", "translate"),
     ("data",),
     ("train",),
+    ("search",),
     ("doctor",),
     ("compat",),
     ("cli",),

@@ -15,8 +15,10 @@ from augengine.train.fast_net import FastNet
 from augengine.train.initialise import unit_gamma
 from augengine.train.model import SmallNet
 from augengine.train.resnet_cifar import DEPTHS, ResNetCifar
+from augengine.train.tiny_net import TinyNet
 
 OURS: dict[str, Callable[[int, int], nn.Module]] = {
+    "tiny": TinyNet,
     "small": SmallNet,
     "fast": FastNet,
     **{f"resnet{depth}": partial(ResNetCifar, depth) for depth in DEPTHS},
@@ -28,7 +30,7 @@ CHANNEL_NAMES = ("in_chans", "in_channels", "channels")
 def make_model(name: str, classes: int, channels: int, size: int) -> nn.Module:
     """The model of that name for images (B, channels, size, size), with random weights: nothing is downloaded.
 
-    "small", "fast", "resnet20" and "resnet32", 44, 56, 110 are augengine's; "timm/NAME" and "torchvision/NAME" are
+    "tiny", "small", "fast", "resnet20" and "resnet32", 44, 56, 110 are augengine's; "timm/NAME" and "torchvision/NAME" are
     theirs; a bare name is looked for in that order. "package.module:factory" is called as factory(num_classes=classes),
     with the channels where it has a parameter `in_chans`, `in_channels` or `channels`. timm's networks of one fixed
     input size are made for `size`. Two zero images pass through the model in eval mode, which must give (2, classes).
