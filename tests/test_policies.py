@@ -82,12 +82,13 @@ def assert_draws(transform, wanted, size, count):
 
 
 @fused
+@pytest.mark.parametrize("profile", ["torchvision", "augengine"])
 @pytest.mark.parametrize("size", LARGE, ids=str)
-def test_autoaugment_draws_torchvisions_argument_at_every_magnitude(size):
+def test_autoaugment_draws_torchvisions_argument_at_every_magnitude(size, profile):
     for op, entry in v2.AutoAugment._AUGMENTATION_SPACE.items():
         for level in range(10):
             wanted = wanted_calls({op: entry}, 10, [level], size)
-            assert_draws(single(op, level, fill=(9, 8, 7)), wanted, size, 32)
+            assert_draws(single(op, level, profile, fill=(9, 8, 7)), wanted, size, 32)
 
 
 @fused

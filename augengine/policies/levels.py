@@ -101,21 +101,22 @@ class Profile:
     fill: tuple[int, int, int]
 
 
+STILL = {"angle": 0.0, "translate": 0.0, "scale": 1.0, "shear": 0.0}  # an affine map that changes nothing
+
+
 def _shear(axis: int, end: float, **more: object) -> Level:
-    fixed = {"angle": 0.0, "translate": 0.0, "scale": 1.0, "shear": 0.0, "center": (0.0, 0.0)}
+    fixed = {**STILL, "center": (0.0, 0.0)}
     return Level("affine", "shear", end=end, signed=True, form="shear", at=axis, fixed=fixed, **more)  # type: ignore[arg-type]
 
 
 def _translate(axis: int, end: float, side: bool = True, **more: object) -> Level:
-    fixed = {"angle": 0.0, "translate": 0.0, "scale": 1.0, "shear": 0.0}
     of = SIDES[1 + axis] if side else ""
-    return Level("affine", "translate", end=end, signed=True, side=of, at=axis, **{"fixed": fixed, **more})  # type: ignore[arg-type]
+    return Level("affine", "translate", end=end, signed=True, side=of, at=axis, **{"fixed": STILL, **more})  # type: ignore[arg-type]
 
 
 def _glide(axis: int, end: float, side: bool = True) -> Level:
     """By fractions of a pixel, about the corner: there the matrix is the shift itself."""
-    fixed = {"angle": 0.0, "translate": 0.0, "scale": 1.0, "shear": 0.0, "center": (0.0, 0.0)}
-    return _translate(axis, end, side, rule="linear", fixed=fixed)
+    return _translate(axis, end, side, rule="linear", fixed={**STILL, "center": (0.0, 0.0)})
 
 
 ENHANCE = {"Brightness": "brightness", "Color": "saturation", "Contrast": "contrast", "Sharpness": "sharpness"}
@@ -218,9 +219,40 @@ def _published(
     return Profile(MappingProxyType(ops), 11, interpolation, fill)
 
 
+def _own() -> Profile:
+    """What `augengine search` chooses from: torchvision's ops and numbers, and every op that a level can drive.
+
+    Strengths are shares of the image's side, so a policy fits images of any size; but for the blur's, whose taps are
+    13. What geometry and Cutout leave empty is the gray of AutoAugment's code, in the middle of the bytes: black stands
+    far from the mean of most data.
+    """
+    timm = _timm().ops
+    gray = (128, 128, 128)
+    cutout = {**CUTOUT, "v": tuple(map(float, gray))}
+    ops = {
+        **torchvision(10).ops,
+        "Cutout": Level("erase", "h", end=20 / 32, rule="linear", side="width", form="square", fixed=cutout),
+        "Scale": Level("affine", "scale", end=0.4, signed=True, base=1.0, rule="linear", fixed=STILL),
+        "HorizontalFlip": Level("horizontal_flip"),
+        "VerticalFlip": Level("vertical_flip"),
+        "Hue": Level("adjust_hue", "hue_factor", end=0.5, signed=True, rule="linear", fixed={"hue_factor": 0.0}),
+        "Grayscale": Level("adjust_saturation", fixed={"saturation_factor": 0.0}),
+        "SolarizeAdd": timm["SolarizeAdd"],
+        "GaussianBlur": replace(timm["GaussianBlurRand"], draws=""),
+        **{
+            f"Shift{name}": Level(
+                "shift_color", "shift", end=64.0, signed=True, rule="linear", at=i, fixed={"shift": 0.0}
+            )
+            for i, name in enumerate(("Red", "Green", "Blue"))
+        },
+    }
+    return Profile(MappingProxyType(ops), 10, "nearest", gray)
+
+
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         "torchvision": torchvision(10),
+        "augengine": _own(),
         "timm": _timm(),
         "dali": _published(
             pixels=250.0,

@@ -23,8 +23,8 @@ Step = tuple[str, float, float | None]
 class Policy:
     """Sub-policies of (op, probability, magnitude): a sample draws one of them and applies its ops in order.
 
-    `profile` names the dialect that says what an op does at a magnitude (`torchvision`, `timm`, `dali`, `tf`,
-    `tf-cifar10`; see docs/policies.md). A magnitude is a level, 0 to 9 in torchvision's, 0 to 10 in the others;
+    `profile` names the dialect that says what an op does at a magnitude (`torchvision`, `augengine`, `timm`, `dali`,
+    `tf`, `tf-cifar10`; see docs/policies.md). A magnitude is a level, 0 to 9 in the first two, 0 to 10 in the others;
     fractions lie between. It is None, or ignored, for ops that have none. Raises ValueError that names the place.
     """
 
