@@ -21,11 +21,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from augengine.search.statistics import MOST_PAIRS
 from benchmarks.cpu import cpu_name, matching, versions
 from benchmarks.tricks_arms import ARMS, Arm, with_controls
 from benchmarks.tricks_report import draw, page, read_rows, table
 from benchmarks.tricks_runs import Record, Records, Run, fits, planned
-from benchmarks.tricks_statistics import MOST_PAIRS, Row, row_of
+from benchmarks.tricks_statistics import Row, row_of
 from benchmarks.tricks_workers import work_off
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,16 +1,13 @@
-"""What paired runs say: differences by seed, their interval, and how often chance alone would differ as much."""
+"""What the paired runs of an arm and its control say: a row of the table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from augengine.search.statistics import bootstrap_interval, sign_flip_p
 from benchmarks.tricks_arms import Arm
 from benchmarks.tricks_runs import Record
-
-RESAMPLES = 10_000
-LEVEL = 0.95
-MOST_PAIRS = 20  # whose signs are flipped in all ways
 
 
 @dataclass(frozen=True)
@@ -48,26 +45,3 @@ def row_of(dataset: str, arm: Arm, own: Mapping[int, Record], control: Mapping[i
         float(np.mean([record["seconds"] for record in own.values()])),
         len(own) - len(accuracies),
     )  # fmt: skip
-
-
-def bootstrap_interval(differences: Sequence[float], resamples: int = RESAMPLES) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of the means of resampled differences (percentile bootstrap; Efron 1979)."""
-    values = np.asarray(differences, np.float64)
-    drawn = np.random.default_rng(0).integers(0, len(values), (resamples, len(values)))
-    low, high = np.quantile(values[drawn].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def sign_flip_p(differences: Sequence[float]) -> float:
-    """The share of all 2^n ways to give the differences signs whose mean is as far from 0 as theirs, or farther.
-
-    Two-sided; at least 2 / 2^n, which is 0.0625 for five. Raises ValueError for more than 20.
-    """
-    if len(differences) > MOST_PAIRS:
-        raise ValueError(f"sign_flip_p: got {len(differences)} differences; expected at most {MOST_PAIRS}")
-    sizes = np.abs(np.asarray(differences, np.float64))
-    sums = np.zeros(1)
-    for size in sizes:
-        sums = np.concatenate([sums - size, sums + size])
-    as_far = np.abs(sums) >= abs(float(np.sum(differences))) - 1e-9
-    return float(np.mean(as_far))

@@ -9,13 +9,11 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, fields, replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from training import made_task
 
 from augengine.train.recipe import Recipe
@@ -23,7 +21,7 @@ from augengine.train.tasks import open_task
 from benchmarks import tricks, tricks_report, tricks_runs, tricks_workers
 from benchmarks.tricks_arms import ARMS, BASE, PUBLISHED, Arm, with_controls
 from benchmarks.tricks_runs import Records, Run, carry_out, planned
-from benchmarks.tricks_statistics import Row, bootstrap_interval, row_of, sign_flip_p
+from benchmarks.tricks_statistics import Row, row_of
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Run("cifar10", "baseline", 0, 40, 2, width=2)
@@ -254,50 +252,6 @@ def test_a_kill_costs_no_run_that_has_ended(tmp_path):
 
 
 # --- statistics
-
-
-def test_the_interval_is_the_percentile_bootstrap():
-    found = bootstrap_interval(DIFFERENCES)
-    theirs = stats.bootstrap(
-        (DIFFERENCES,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1)
-    ).confidence_interval
-    assert found == pytest.approx((theirs.low, theirs.high), abs=0.03)
-    assert found == bootstrap_interval(DIFFERENCES)
-
-
-def test_the_interval_has_the_share_of_all_resamples():
-    means = np.sort([np.mean(drawn) for drawn in product(DIFFERENCES, repeat=5)])
-    low, high = bootstrap_interval(DIFFERENCES)
-    assert np.mean(means < low) <= 0.03
-    assert np.mean(means > high) <= 0.03
-    assert np.mean((means >= low) & (means <= high)) == pytest.approx(0.95, abs=0.02)
-
-
-@pytest.mark.parametrize("n", [2, 5, 9])
-def test_intervals_of_equal_differences_are_points(n):
-    assert bootstrap_interval([0.25] * n) == (0.25, 0.25)
-
-
-@pytest.mark.parametrize(
-    "differences", [DIFFERENCES, [1.0, 2.0, 3.0, 4.0, 5.0], [0.0] * 4, [1.0, -1.0], [0.1, 0.2, -0.3, 0.1]]
-)
-def test_p_is_that_of_the_permutation_test(differences):
-    theirs = stats.permutation_test(
-        (differences, np.zeros(len(differences))),
-        lambda a, b, axis: np.mean(a - b, axis=axis),
-        permutation_type="samples",
-        n_resamples=np.inf,
-        vectorized=True,
-    ).pvalue
-    assert sign_flip_p(differences) == pytest.approx(theirs)
-
-
-def test_p_has_its_floor():
-    assert sign_flip_p([1.0, 2.0, 0.5, 3.0, 1.5]) == 2 / 32
-    assert sign_flip_p([-0.1] * 20) == 2 / 2**20
-    assert sign_flip_p([-3.0]) == 1
-    with pytest.raises(ValueError, match=r"got 21 differences; expected at most 20"):
-        sign_flip_p([1.0] * 21)
 
 
 def test_pairs_are_of_equal_seeds():
