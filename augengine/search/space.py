@@ -31,11 +31,16 @@ class Space:
     profile: str = "augengine"
 
     def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise ValueError(f"Space.profile: got {self.profile!r}; expected one of {', '.join(PROFILES)}")
         known = PROFILES[self.profile].ops
         if unknown := [name for name in self.ops if name not in known]:
             raise ValueError(f"--ops: there is no {unknown[0]!r}; the profile {self.profile} has {', '.join(known)}")
         if len(set(self.ops)) < 2 or len(set(self.ops)) < len(self.ops):
             raise ValueError(f"--ops: got {', '.join(self.ops)}; expected two or more, each once")
+        for name in ("probabilities", "magnitudes"):
+            if (values := getattr(self, name)) is not None and values < 2:
+                raise ValueError(f"Space.{name}: got {values}; expected 2 or more, or None for any number")
         for name in ("sub_policies", "length"):
             if not 1 <= getattr(self, name) <= 16:
                 raise ValueError(f"Space.{name}: got {getattr(self, name)}; expected 1 to 16")
