@@ -1,4 +1,7 @@
-"""The command line: `augengine preview | doctor | train`, each with --help. What a user gets wrong ends with code 2."""
+"""The command line: `augengine preview | doctor | train | search`, each with --help.
+
+What a user gets wrong ends with code 2.
+"""
 
 import argparse
 import json
@@ -8,6 +11,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from augengine.search import command as search
 
 if TYPE_CHECKING:
     from augengine.pipeline import Pipeline
@@ -40,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _add_preview(commands.add_parser("preview", help="draw what a pipeline does to some photos"))
     _add_doctor(commands.add_parser("doctor", help="say what is installed, what works, and what to do about the rest"))
     _add_train(commands.add_parser("train", help="train a small network on augmented images"))
+    search.add_options(commands.add_parser("search", help="find an augmentation policy for a data set"), _field)
     return top
 
 

@@ -264,7 +264,7 @@ def test_the_bar_tells_speed_waiting_and_the_time_left(clock, monkeypatch):
 
 def test_columns_stay_where_they_are():
     few, many = Standing(1, 9, 0, 100, 0.5, 0.0, 3.0, 0.0), Standing(9, 9, 99, 100, 123.4, 1.0, 123_456.7, 1.0)
-    assert len(progress.columns_of(few)) == len(progress.columns_of(many))
+    assert len(few.columns()) == len(many.columns())
 
 
 def test_a_standing_before_the_first_loss_is_shown(clock, monkeypatch, capsys):
@@ -284,7 +284,7 @@ def test_a_standing_before_the_first_loss_is_shown(clock, monkeypatch, capsys):
     [(None, "-:--"), (0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (90_061, "25:01:01")],
 )
 def test_the_clock_is_that_of_a_stopwatch(seconds, text):
-    assert progress._clock(seconds) == text
+    assert progress.clock(seconds) == text
 
 
 def test_lines_where_stderr_is_no_terminal(monkeypatch):

@@ -57,6 +57,15 @@ def _strength(interval: tuple[float, float]) -> str:
     return "says something of which policy is better" if interval[0] > 0 else "is not shown to say which is better"
 
 
+def check_correlation(settings: Settings, count: int, epochs: int) -> None:
+    """Raises ValueError that names the option where so many policies can't be ranked by the longer budget."""
+    if count < LEAST or epochs <= settings.epochs:
+        raise ValueError(
+            f"--rank-correlation: got {count} policies and {epochs} epochs; expected {LEAST} policies or more, "
+            f"and more epochs than the {settings.epochs} of the search's children"
+        )
+
+
 def rank_correlation(
     settings: Settings, tried: Sequence[tuple[Policy, float]], count: int, epochs: int
 ) -> Generator[Sequence[Trial], Outcomes, Correlation]:
@@ -66,11 +75,7 @@ def rank_correlation(
     best and its worst among them: taking the best ones alone would make any ranking look like chance.
     Raises ValueError that names the option where there are fewer than three.
     """
-    if count < LEAST or epochs <= settings.epochs:
-        raise ValueError(
-            f"--rank-correlation: got {count} policies and {epochs} epochs; expected {LEAST} policies or more, "
-            f"and more epochs than the {settings.epochs} of the search's children"
-        )
+    check_correlation(settings, count, epochs)
     chosen = spread(tried, count)
     outcomes = yield [settings.child(policy, epochs) for policy, _ in chosen]
     pairs = [(short, long.score) for (_, short), long in zip(chosen, outcomes, strict=True) if long is not None]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from augengine.policies import Policy
 from augengine.search.space import Space
 from augengine.search.trial import Augment, Trial, with_policy
-from augengine.policies import Policy
 from augengine.train.recipe import Recipe, find_recipe
 
 CHILDREN = {"digits": ("digits", "small"), "cifar10": ("search", "tiny"), "fashion-mnist": ("search", "tiny")}

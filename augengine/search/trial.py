@@ -35,6 +35,11 @@ class Trial:
         """A sum of all of it: trials of one key are one trial."""
         return hashlib.sha256(json.dumps(self.to_data(), sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def counts(self) -> bool:
+        """Whether its score says how good a policy is to the search."""
+        return self.split == "val" or self.draws > 0
+
     def to_data(self) -> dict[str, Any]:
         """It as plain data, for JSON."""
         return asdict(self)
@@ -59,6 +64,12 @@ class Outcome:
 def score_of(outcome: Outcome | None) -> float:
     """The score; 0, than which no accuracy is worse, for a trial that failed."""
     return 0.0 if outcome is None else outcome.score
+
+
+def policy_of(trial: Trial) -> Policy | None:
+    """The policy that was added to the trial's transforms, the last one where there are several."""
+    found = [data["policy"] for data in trial.augments[-1] if data["name"] == "AutoAugment"]
+    return Policy.from_data(found[-1]) if found and isinstance(found[-1], dict) else None
 
 
 def with_policy(base: Augment, policy: Policy | None) -> Augment:

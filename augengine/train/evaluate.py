@@ -24,10 +24,16 @@ class Measured:
 
 
 @torch.inference_mode()
-def measure(model: nn.Module, dataset: Any, pipeline: Pipeline, fabric: Any, flip: bool = False) -> Measured:
-    """Mean cross entropy and accuracy of `model` in eval mode; the ranks of `fabric` share the images out."""
+def measure(
+    model: nn.Module, dataset: Any, pipeline: Pipeline, fabric: Any, flip: bool = False, epoch: int = 0
+) -> Measured:
+    """Mean cross entropy and accuracy of `model` in eval mode; the ranks of `fabric` share the images out.
+
+    `epoch` counts only for a pipeline that draws.
+    """
     own = Subset(dataset, range(fabric.global_rank, len(dataset), fabric.world_size))
     loader = DataLoader(own, BATCH_SIZE, pipeline=pipeline, device=fabric.device, generator=torch.Generator())
+    loader.set_epoch(epoch)
     sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
     was_training = model.training
     model.eval()

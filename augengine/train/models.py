@@ -30,10 +30,11 @@ CHANNEL_NAMES = ("in_chans", "in_channels", "channels")
 def make_model(name: str, classes: int, channels: int, size: int) -> nn.Module:
     """The model of that name for images (B, channels, size, size), with random weights: nothing is downloaded.
 
-    "tiny", "small", "fast", "resnet20" and "resnet32", 44, 56, 110 are augengine's; "timm/NAME" and "torchvision/NAME" are
-    theirs; a bare name is looked for in that order. "package.module:factory" is called as factory(num_classes=classes),
-    with the channels where it has a parameter `in_chans`, `in_channels` or `channels`. timm's networks of one fixed
-    input size are made for `size`. Two zero images pass through the model in eval mode, which must give (2, classes).
+    "tiny", "small", "fast", "resnet20" and "resnet32", 44, 56, 110 are augengine's; "timm/NAME" and
+    "torchvision/NAME" are theirs; a bare name is looked for in that order. "package.module:factory" is called as
+    factory(num_classes=classes), with the channels where it has a parameter `in_chans`, `in_channels` or `channels`.
+    timm's networks of one fixed input size are made for `size`. Two zero images pass through the model in eval mode,
+    which must give (2, classes).
 
     The model is in train mode. Its weights are drawn from torch's generator; the trial leaves that as it was. Raises
     ValueError for an unknown name, naming the nearest, and for a model that does not fit the data, and ImportError

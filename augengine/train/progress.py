@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 SECONDS_A_LINE = 5.0
 SECONDS_A_DRAW = 0.125
+
+
+class Shown(Protocol):
+    """How far something is, in `steps` of which so many are done; `str` of it makes a line, `columns` a bar's text."""
+
+    @property
+    def step(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    def columns(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,14 @@ class Standing:
             f"{self.images_per_second:,.0f} images/s {self.data_wait_frac:.1%} waiting for data"
         )
 
+    def columns(self) -> str:
+        """It in parts of fixed width, which stay where they are from one draw to the next."""
+        epoch = f"{self.epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
+        return (
+            f"epoch {epoch}  loss {self.loss:7.3f}  accuracy {self.accuracy:6.1%}  "
+            f"{self.images_per_second:>9,.0f} images/s  {self.data_wait_frac:6.1%} waiting"
+        )
+
 
 class Lines:
     """A line every few seconds, and one at the end."""
@@ -49,7 +67,7 @@ class Lines:
         """Whether `show` would print, for who would have to wait for a standing."""
         return step == steps or time.perf_counter() >= self._next_s
 
-    def show(self, standing: Standing) -> None:
+    def show(self, standing: Shown) -> None:
         """Prints where it is due."""
         if self.due(standing.step, standing.steps):
             self._next_s = time.perf_counter() + SECONDS_A_LINE
@@ -66,7 +84,7 @@ class Bar:
         self._progress: Any = rich.Progress(*columns, console=console.Console(stderr=True), refresh_per_second=rate)
         self._task = self._progress.add_task("starting", total=None)
         self._next_s = 0.0
-        self._undrawn: Standing | None = None
+        self._undrawn: Shown | None = None
         self._first: tuple[int, float] | None = None
 
     def __enter__(self) -> Self:
@@ -82,19 +100,19 @@ class Bar:
         """Whether `show` would draw, for who would have to wait for a standing."""
         return step == steps or time.perf_counter() >= self._next_s
 
-    def show(self, standing: Standing) -> None:
+    def show(self, standing: Shown) -> None:
         """Moves the bar where it is due."""
         self._undrawn = standing
         if self.due(standing.step, standing.steps):
             self._next_s = time.perf_counter() + SECONDS_A_DRAW
             self._draw(standing)
 
-    def _draw(self, standing: Standing) -> None:
-        text = f"{columns_of(standing)}  {_clock(self._left_s(standing))} left"
+    def _draw(self, standing: Shown) -> None:
+        text = f"{standing.columns()}  {clock(self._left_s(standing))} left"
         self._progress.update(self._task, total=standing.steps, completed=standing.step, description=text)
         self._undrawn = None
 
-    def _left_s(self, standing: Standing) -> float | None:
+    def _left_s(self, standing: Shown) -> float | None:
         """At the pace since the first step shown, before which a run that goes on took no time here."""
         if self._first is None:
             self._first = standing.step, time.perf_counter()
@@ -104,16 +122,8 @@ class Bar:
         return (time.perf_counter() - began) / (standing.step - step) * (standing.steps - standing.step)
 
 
-def columns_of(standing: Standing) -> str:
-    """A standing in parts of fixed width, which stay where they are from one draw to the next."""
-    epoch = f"{standing.epoch + 1:>{len(str(standing.epochs))}}/{standing.epochs}"
-    return (
-        f"epoch {epoch}  loss {standing.loss:7.3f}  accuracy {standing.accuracy:6.1%}  "
-        f"{standing.images_per_second:>9,.0f} images/s  {standing.data_wait_frac:6.1%} waiting"
-    )
-
-
-def _clock(seconds: float | None) -> str:
+def clock(seconds: float | None) -> str:
+    """A length of time, such as 1:02:03."""
     if seconds is None:
         return "-:--"
     minutes, rest = divmod(round(seconds), 60)

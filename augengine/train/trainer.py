@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -121,14 +122,18 @@ class Trainer:
         """The network that is measured and kept: the averaged one where the recipe averages."""
         return self.net if self.ema is None else self.ema.module
 
+    @property
+    def log_folder(self) -> Path | None:
+        """Where the rows of steps and epochs go; None: nowhere."""
+        return self.upkeep.out if self.fabric.is_global_zero else None
+
     def fit(self) -> Result:
         """Trains to the end, from the last whole checkpoint on where the run is to resume."""
         with seeded(self.seed + 1 + self.fabric.global_rank):
             position = self._resume() if self.upkeep.resume else None
-            out = self.upkeep.out if self.fabric.is_global_zero else None
             resumed = self.now.step if self.upkeep.resume else None
             with progress() if self.fabric.is_global_zero else nullcontext() as self.shown:
-                self.log = RunLog(out, resumed)
+                self.log = RunLog(self.log_folder, resumed)
                 try:
                     while self.now.epoch < self.recipe.epochs and not self.now.stopped:
                         self._epoch(position)
