@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from augengine.search.arms import FREE, SEARCHED, arms, in_words
+from augengine.search.arms import FREE, RANDOM, SEARCHED, arms, in_words
 from augengine.search.methods import Found, Outcomes
 from augengine.search.settings import Settings
 from augengine.search.statistics import MOST_PAIRS, bootstrap_interval, holm, sign_flip_p
@@ -175,10 +175,9 @@ def _ahead(row: ArmRow) -> str:
 def _said(row: ArmRow) -> str:
     """The row's part of the verdict."""
     assert row.difference is not None
-    return (
-        f"{_ahead(row)} {row.name} ({100 * row.difference:+.2f} points, {_range(row.difference_interval, '+.2f')}, "
-        f"p {row.p:.2g}, adjusted {row.p_holm:.2g})"
-    )
+    name = f"a {RANDOM}" if row.name == RANDOM else row.name
+    numbers = f"{100 * row.difference:+.2f} points, {_range(row.difference_interval, '+.2f')}"
+    return f"{_ahead(row)} {name} ({numbers}, p {row.p:.2g}, adjusted {row.p_holm:.2g})"
 
 
 def _listed(parts: Sequence[str]) -> str:

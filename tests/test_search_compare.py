@@ -1,0 +1,332 @@
+"""The comparison of a searched policy with what costs nothing, and the rank correlation of two budgets."""
+
+import json
+import math
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import pytest
+from scipy import stats
+from training import made_task
+
+from augengine.policies import Policy
+from augengine.search.arms import arms
+from augengine.search.child import Child, child_recipe
+from augengine.search.compare import Comparison, compare, rows_of
+from augengine.search.correlation import correlation_of, rank_correlation
+from augengine.search.methods import Found
+from augengine.search.settings import Settings
+from augengine.search.trial import Outcome, Trial
+from augengine.train.augment import train_pipeline
+
+SETTINGS = Settings("cifar10", seed=7)
+DIGITS = Settings("digits", seed=7)
+FOUND = Found(SETTINGS.space.random(Random(1), 25))
+TASK = made_task(size=32)
+NAMES = (
+    *("none", "crop and flip", "Cutout", "RandAugment", "TrivialAugment", "random policy", "AutoAugment"),
+    "searched",
+)
+
+
+def outcome(score, seconds=2.0):
+    return Outcome(score, 1.0, seconds, "cpu")
+
+
+def finished(generator, gives):
+    """The trials of a generator's one generation, and what it returns for `gives(trial number)`."""
+    trials = next(generator)
+    with pytest.raises(StopIteration) as ended:
+        generator.send([gives(i) for i in range(len(trials))])
+    return trials, ended.value.value
+
+
+def comparison(seeds, score):
+    """The comparison in which an arm's trainings give `score(name, seed number)`; None fails."""
+
+    def gives(i):
+        found = score(NAMES[i % len(NAMES)], i // len(NAMES))
+        return None if found is None else outcome(found)
+
+    return finished(compare(SETTINGS, FOUND, TASK, seeds, 12), gives)[1]
+
+
+def rows(found):
+    return {row.name: row for row in found.arms}
+
+
+# --- what is trained
+
+
+def test_all_arms_are_trained_seed_by_seed_with_seeds_that_are_not_the_searchs():
+    trials, found = finished(compare(SETTINGS, FOUND, TASK, 3, 12), lambda i: outcome(0.5))
+    assert [trial.seed for trial in trials] == [8] * 8 + [9] * 8 + [10] * 8
+    assert {(trial.split, trial.epochs, trial.start, trial.until) for trial in trials} == {("test", 12, None, None)}
+    assert tuple(row.name for row in found.arms) == NAMES
+    assert len({trial.key for trial in trials}) == 24
+    assert (found.seeds, found.epochs, found.train_images, found.test_images) == (3, 12, 40, 40)
+
+
+def test_the_same_comparison_is_of_the_same_trials():
+    first, again = (next(compare(SETTINGS, FOUND, TASK, 2, 12)) for _ in range(2))
+    assert [trial.key for trial in first] == [trial.key for trial in again]
+
+
+def test_arms_differ_in_what_is_added_to_the_recipes_own_transforms():
+    found = arms(SETTINGS, FOUND, TASK, 8)
+    assert found.pop("none") == ((),)
+    own = found["crop and flip"][0]
+    assert [data["name"] for data in own] == ["RandomCrop", "RandomHorizontalFlip"]
+    added = {name: augment[len(own) :] for name, (augment,) in found.items() if augment[: len(own)] == own}
+    names = {name: [data["name"] for data in of_arm] for name, of_arm in added.items()}
+    assert names == {
+        "crop and flip": [],
+        "Cutout": ["Cutout"],
+        "RandAugment": ["RandAugment"],
+        "TrivialAugment": ["TrivialAugmentWide"],
+        "random policy": ["AutoAugment"],
+        "AutoAugment": ["AutoAugment"],
+        "searched": ["AutoAugment"],
+    }
+    assert Policy.from_data(added["searched"][0]["policy"]) == FOUND.policy
+
+
+def test_cutout_is_half_of_the_side_as_in_its_paper():
+    assert arms(SETTINGS, FOUND, TASK, 8)["Cutout"][0][-1]["length"] == 16
+    larger = replace(SETTINGS, changes={"image_size": 48})
+    assert arms(larger, FOUND, TASK, 8)["Cutout"][0][-1]["length"] == 24
+
+
+def test_the_random_policy_is_another_one_for_each_seed_and_as_long_as_the_found_one():
+    def drawn(found, seed):
+        return Policy.from_data(arms(SETTINGS, found, TASK, seed)["random policy"][0][-1]["policy"])
+
+    policies = [drawn(FOUND, seed) for seed in range(5)]
+    assert len(set(policies)) == 5
+    assert policies[0] == drawn(FOUND, 0)
+    assert {len(policy.sub_policies) for policy in policies} == {25}
+    assert {name for policy in policies for sub in policy.sub_policies for name, _, _ in sub} <= {*SETTINGS.space.ops}
+    assert len(drawn(Found(SETTINGS.space.random(Random(0), 5)), 0).sub_policies) == 5
+    assert len(drawn(Found(SETTINGS.space.random(Random(0), 300)), 0).sub_policies) == 25
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "published"), [(3, 32, "cifar10"), (3, 64, "cifar10"), (3, 224, "imagenet"), (1, 28, "svhn")]
+)
+def test_the_published_policy_is_that_of_the_nearest_images(channels, size, published):
+    task = made_task(count=8, size=size, channels=channels)
+    assert arms(SETTINGS, FOUND, task, 0)["AutoAugment"][0][-1]["policy"] == published
+
+
+def test_a_schedules_parts_are_the_searched_arm():
+    schedule = tuple(SETTINGS.space.random(Random(i)) for i in range(3))
+    searched = arms(SETTINGS, replace(FOUND, schedule=schedule), TASK, 8)["searched"]
+    assert [Policy.from_data(part[-1]["policy"]) for part in searched] == list(schedule)
+
+
+def test_transforms_of_a_recipe_that_does_not_flip_have_another_name():
+    assert list(arms(DIGITS, FOUND, made_task(size=8, channels=1), 0))[:2] == ["none", "the recipe's own"]
+
+
+def test_a_recipe_without_transforms_has_no_arm_of_its_own():
+    bare = replace(SETTINGS, changes={"augment": ()})
+    trials = next(compare(bare, FOUND, TASK, 2, 12))
+    assert len({trial.key for trial in trials}) == len(trials) == 14
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, DIGITS])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_arm_augments_images_in_colour_and_gray(settings, channels):
+    task = made_task(count=8, size=16, channels=channels)
+    recipe = child_recipe(settings.whole_recipe, 2)
+    for name, augments in arms(settings, FOUND, task, 3).items():
+        pipeline = train_pipeline(replace(recipe, augment=augments[0]), task, 0, 0)
+        images = pipeline(task.train.tensors[0])
+        assert images.shape == (8, channels, 16, 16), name
+        assert images.isfinite().all(), name
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_children_carry_the_arms_out():
+    child = Child("digits", "small", DIGITS.whole_recipe.to_toml(), subset=64, held_out=16)
+    task = made_task(size=16, channels=1)
+    for trial in next(compare(DIGITS, FOUND, task, 1, 1)):
+        assert 0 <= child.carry_out(Trial.from_data(json.loads(json.dumps(trial.to_data())))).score <= 1
+
+
+# --- what is said
+
+
+def test_differences_are_of_equal_seeds_and_what_failed_has_no_pair():
+    scores = np.random.default_rng(0).uniform(0.4, 0.6, (6, 8))
+    failed = {("none", 1), ("searched", 4), ("Cutout", 0), ("Cutout", 5)}
+    found = rows(comparison(6, lambda name, i: None if (name, i) in failed else float(scores[i, NAMES.index(name)])))
+    kept = {"none": [0, 2, 3, 5], "Cutout": [1, 2, 3], "RandAugment": [0, 1, 2, 3, 5]}
+    for name, seeds in kept.items():
+        pairs = scores[seeds, 7] - scores[seeds, NAMES.index(name)]
+        theirs = stats.permutation_test(
+            (pairs, 0 * pairs), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=np.inf
+        )
+        row, own = found[name], [i for i in range(6) if (name, i) not in failed]
+        assert row.difference == pytest.approx(pairs.mean())
+        assert row.p == pytest.approx(theirs.pvalue)
+        assert row.difference_interval[0] <= row.difference <= row.difference_interval[1]
+        assert row.mean == pytest.approx(scores[own, NAMES.index(name)].mean())
+        assert row.failed == 6 - len(own)
+        assert [accuracy is None for accuracy in row.accuracies] == [i not in own for i in range(6)]
+
+
+def test_the_searched_arm_is_not_compared_with_itself():
+    row = rows(comparison(4, lambda name, i: 0.5 + i / 100))["searched"]
+    assert (row.difference, row.difference_interval, row.p, row.p_holm) == (None, None, None, None)
+    assert row.interval[0] < row.mean < row.interval[1]
+
+
+def test_one_pair_says_nothing_of_chance():
+    found = comparison(1, lambda name, i: 0.5)
+    assert {(row.interval, row.difference, row.p) for row in found.arms} == {(None, None, None)}
+    assert found.verdict().startswith("Too few trainings ended")
+
+
+def test_ps_are_adjusted_for_all_arms():
+    by_arm = {"a": [outcome(0.1)] * 6, "b": [outcome(0.5)] * 5 + [outcome(0.7)], "searched": [outcome(0.6)] * 6}
+    a, b, _ = rows_of(by_arm, dict.fromkeys(by_arm, ""))
+    assert (a.p, b.p) == (2 / 64, 14 / 64)
+    assert (a.p_holm, b.p_holm) == (4 / 64, 14 / 64)
+
+
+def test_a_policy_that_is_better_with_many_seeds_beats_what_costs_nothing():
+    noise = np.random.default_rng(0).normal(0, 0.002, (12, 8))
+    found = comparison(12, lambda name, i: 0.6 + 0.05 * (name == "searched") + noise[i, NAMES.index(name)])
+    assert found.verdict().startswith("The searched policy beats what costs nothing: it is ahead of crop and flip (+5.")
+    assert "no adjusted p below" not in found.verdict()
+
+
+def test_few_seeds_are_said_to_be_too_few_for_chance_to_be_excluded():
+    found = comparison(5, lambda name, i: 0.6 + 0.05 * (name == "searched"))
+    assert found.verdict() == (
+        "The searched policy is not shown to beat what costs nothing: it is "
+        "ahead of crop and flip (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44), "
+        "ahead of RandAugment (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44), "
+        "ahead of TrivialAugment (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44), and "
+        "ahead of a random policy (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44); "
+        "5 seeds and 7 comparisons allow no adjusted p below 0.44."
+    )
+
+
+def test_a_policy_that_loses_or_differs_by_chance_is_said_to():
+    losing = {"RandAugment": 0.7, "TrivialAugment": 0.5}
+    found = comparison(
+        12, lambda name, i: losing.get(name, 0.6 + (i % 2) / 50 * (name == "random policy") - i % 2 / 99)
+    )
+    said = found.verdict()
+    assert "not shown to beat" in said
+    assert "behind RandAugment (-10." in said
+    assert "ahead of TrivialAugment (+9." in said
+    assert "not told apart from crop and flip (+0.00 points" in said
+
+
+def test_the_table_has_a_line_for_each_arm_in_percent():
+    lines = comparison(3, lambda name, i: None if name == "none" else 0.5).table().splitlines()
+    assert lines[0] == "3 seeds, 12 epochs of 40 images, measured on 40 test images"
+    assert [line[:15].strip() for line in lines[2:]] == list(NAMES)
+    assert lines[2].split() == ["none", "0.0", "3"]
+    assert lines[3].split()[3:] == ["50.00", "50.00", "to", "50.00", "+0.00", "+0.00", "to", "+0.00", "1", "1", "2.0"]
+    assert len({line.index(" 2.0") for line in lines[3:]}) == 1
+
+
+@pytest.mark.parametrize("failing", [(), ("none", "searched"), NAMES])
+def test_a_comparison_comes_back_from_json(failing):
+    found = comparison(3, lambda name, i: None if name in failing else 0.1 * i)
+    text = json.dumps(found.to_data(), allow_nan=False)
+    again = Comparison.from_data(json.loads(text))
+    assert json.dumps(again.to_data()) == text
+    assert again.table() == found.table()
+    assert math.isnan(again.arms[-1].mean) == ("searched" in failing)
+
+
+@pytest.mark.parametrize("seeds", [0, 21])
+def test_a_number_of_seeds_that_cannot_be_compared_names_its_option(seeds):
+    with pytest.raises(ValueError, match=rf"--compare-seeds: got {seeds}; expected 1 to 20"):
+        next(compare(SETTINGS, FOUND, TASK, seeds, 12))
+
+
+# --- rank correlation
+
+
+def tried(count):
+    draw = Random(0)
+    return [(SETTINGS.space.random(draw), draw.random()) for _ in range(count)]
+
+
+def test_policies_are_evenly_spread_over_the_ranking_and_trained_longer():
+    policies = tried(9)
+    trials, found = finished(rank_correlation(SETTINGS, policies, 5, 24), lambda i: outcome(0.9 - i / 10))
+    ranking = sorted(policies, key=lambda item: -item[1])
+    expected = [SETTINGS.child(policy, 24).key for policy, _ in ranking[::2]]
+    assert [trial.key for trial in trials] == expected
+    assert {(trial.seed, trial.split, trial.epochs) for trial in trials} == {(7, "val", 24)}
+    assert [short for short, _ in found.pairs] == [score for _, score in ranking[::2]]
+    assert (found.short_epochs, found.long_epochs) == (6, 24)
+    assert (found.spearman, found.kendall, *found.interval) == pytest.approx((1, 1, 1, 1))
+
+
+def test_a_policy_that_was_tried_twice_counts_once():
+    policies = tried(4)
+    trials = next(rank_correlation(SETTINGS, [*policies, *policies], 8, 24))
+    assert len({trial.key for trial in trials}) == len(trials) == 4
+
+
+def test_trainings_that_failed_are_left_out():
+    _, found = finished(rank_correlation(SETTINGS, tried(6), 6, 24), lambda i: None if i in (1, 4) else outcome(i / 10))
+    assert len(found.pairs) == 4
+    assert found.spearman == pytest.approx(-1)
+    generator = rank_correlation(SETTINGS, tried(6), 6, 24)
+    next(generator)
+    with pytest.raises(ValueError, match=r"--rank-correlation: 2 policies were trained to the end; expected 3 or more"):
+        generator.send([None] * 4 + [outcome(0.1), outcome(0.2)])
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_rho_tau_and_interval_are_scipys(ties):
+    draw = np.random.default_rng(3)
+    short = draw.normal(size=14)
+    long = short + draw.normal(size=14)
+    if ties:
+        short, long = np.round(short * 4), np.round(long * 2)
+    found = correlation_of(6, 24, list(zip(short, long, strict=True)))
+    assert found.spearman == pytest.approx(stats.spearmanr(short, long).statistic)
+    assert found.kendall == pytest.approx(stats.kendalltau(short, long).statistic)
+    theirs = stats.bootstrap(
+        (short, long), lambda a, b: stats.spearmanr(a, b).statistic, paired=True, vectorized=False,
+        method="percentile", n_resamples=2000, rng=np.random.default_rng(1),
+    ).confidence_interval  # fmt: skip
+    assert found.interval == pytest.approx((theirs.low, theirs.high), abs=0.06)
+    assert "rank 14 policies with Spearman's rho" in found.sentence()
+
+
+def test_equal_scores_have_no_rank_correlation():
+    found = correlation_of(6, 24, [(0.5, 0.1), (0.5, 0.2), (0.5, 0.3)])
+    assert math.isnan(found.spearman)
+    assert found.sentence().startswith("All scores of a budget are equal")
+    data = json.loads(json.dumps(found.to_data(), allow_nan=False))
+    assert (data["spearman"], data["kendall"], data["interval"]) == (None, None, None)
+
+
+def test_few_pairs_have_an_interval_though_some_resamples_are_of_one_policy():
+    low, high = correlation_of(6, 24, [(0.1, 0.2), (0.2, 0.1), (0.3, 0.4)]).interval
+    assert -1 <= low <= high <= 1
+
+
+@pytest.mark.parametrize(
+    ("policies", "count", "epochs", "said"),
+    [
+        (9, 2, 24, r"got 2 policies and 24 epochs; expected 3 policies or more"),
+        (9, 5, 6, r"got 5 policies and 6 epochs; .* more epochs than the 6 of the search's children"),
+        (2, 5, 24, r"the search has tried 2 policies; expected 3 or more different ones"),
+    ],
+)
+def test_what_has_no_rank_correlation_names_its_option(policies, count, epochs, said):
+    with pytest.raises(ValueError, match=f"--rank-correlation: {said}"):
+        next(rank_correlation(SETTINGS, tried(policies), count, epochs))
