@@ -12,6 +12,7 @@ from torch import Tensor
 from augengine.policies import Policy
 from augengine.search import figures
 from augengine.search.arms import SEARCHED, in_words
+from augengine.search.markup import count, duration, figure, section, table
 from augengine.search.methods import Found
 from augengine.search.pictures import img_elements, stages, step_label
 from augengine.search.settings import Settings
@@ -79,30 +80,26 @@ def report_html(report: Report) -> str:
 
 
 def _sections(report: Report) -> Iterator[str]:
-    yield _section("Progress", _progress(report))
+    yield section("Progress", _progress(report))
     if report.comparison is not None:
-        yield _section("Beside what costs nothing", _comparison(report.comparison))
+        yield section("Beside what costs nothing", _comparison(report.comparison))
     if report.correlation is not None:
-        yield _section("What short trainings say of long ones", _correlation(report.correlation))
-    yield _section("The policy", _policy(report.found.policy, report.images))
+        yield section("What short trainings say of long ones", _correlation(report.correlation))
+    yield section("The policy", _policy(report.found.policy, report.images))
     if report.found.schedule:
-        yield _section("The schedule", _schedule(report.found.schedule))
-    yield _section("How to use it", f"<pre>{escape(USE)}</pre>")
-    yield _section("What it cost", _cost(report))
+        yield section("The schedule", _schedule(report.found.schedule))
+    yield section("How to use it", f"<pre>{escape(USE)}</pre>")
+    yield section("What it cost", _cost(report))
     if failed := [one for one in report.told if one.outcome is None]:
-        yield _section("Trials that failed", _failures(failed))
-    yield _section("What was told to the search", _settings(report.settings))
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>"
+        yield section("Trials that failed", _failures(failed))
+    yield section("What was told to the search", _settings(report.settings))
 
 
 def _summary(report: Report) -> str:
     told, settings = report.told, report.settings
     failed = sum(one.outcome is None for one in told)
-    said = [f"{_count(len(told), 'trial')}{f', {failed} of them failed' if failed else ''}"]
-    said += [f"children of {_count(settings.epochs, 'epoch')}", f"seed {settings.seed}"]
+    said = [f"{count(len(told), 'trial')}{f', {failed} of them failed' if failed else ''}"]
+    said += [f"children of {count(settings.epochs, 'epoch')}", f"seed {settings.seed}"]
     if best := best_score(told, settings.epochs):
         said.append(f"best score {best:.2%}")
     said.append(f"{duration(report.cost.wall_s)} on {report.cost.device}")
@@ -128,10 +125,10 @@ def _progress(report: Report) -> str:
 
 
 def _comparison(comparison: "Comparison") -> str:
-    seeds = f"{_count(comparison.seeds, 'seed')}, the same for every arm"
-    lengths = f"{_count(comparison.epochs, 'epoch')} on {_count(comparison.train_images, 'image')}"
+    seeds = f"{count(comparison.seeds, 'seed')}, the same for every arm"
+    lengths = f"{count(comparison.epochs, 'epoch')} on {count(comparison.train_images, 'image')}"
     note = (
-        f"Each arm is trained for {lengths} and measured on {_count(comparison.test_images, 'test image')}, with "
+        f"Each arm is trained for {lengths} and measured on {count(comparison.test_images, 'test image')}, with "
         f"{seeds}. Bars are 95% bootstrap intervals of the mean over seeds, dots are seeds. A difference is the "
         "searched policy's accuracy minus the arm's with the same seed, in percentage points: above 0 the searched "
         "policy is better. p is two-sided, of flipping the signs of the differences; Holm's is adjusted for all arms."
@@ -139,8 +136,8 @@ def _comparison(comparison: "Comparison") -> str:
     heads = ("arm", "#seeds", "#accuracy", "#95% interval", "#difference", "#95% interval", "#p", "#p (Holm)",
              "#a training")  # fmt: skip
     rows = [(_arm_cells(arm), arm.name == SEARCHED) for arm in comparison.arms]
-    about = _table(("arm", "transforms"), [((arm.name, arm.transforms), False) for arm in comparison.arms])
-    return f"{figures.arms_chart(comparison)}\n<p>{note}</p>\n{_table(heads, rows)}\n<p>What each arm is:</p>\n{about}"
+    about = table(("arm", "transforms"), [((arm.name, arm.transforms), False) for arm in comparison.arms])
+    return f"{figures.arms_chart(comparison)}\n<p>{note}</p>\n{table(heads, rows)}\n<p>What each arm is:</p>\n{about}"
 
 
 def _arm_cells(arm: "ArmRow") -> Sequence[str]:
@@ -174,29 +171,25 @@ def _policy(policy: Policy, images: Tensor) -> str:
         "which side an op moves, turns or shifts is drawn for each image."
     )
     left = len(subs) - MOST_SHOWN
-    more = f"<p>And {_count(left, 'sub-policy', 'sub-policies')} more, in policy.json.</p>" if left > 0 else ""
-    originals = _figure(img_elements(shown, "image"), "the images")
+    more = f"<p>And {count(left, 'sub-policy', 'sub-policies')} more, in policy.json.</p>" if left > 0 else ""
+    originals = figure(img_elements(shown, "image"), "the images")
     rows = "\n".join(
         f"<li><b>{i + 1}</b><div>{originals}{_stages(sub, policy.profile, shown)}</div></li>"
         for i, sub in enumerate(subs[:MOST_SHOWN])
     )
-    said = f"{_count(len(subs), 'sub-policy', 'sub-policies')}. {note}"
+    said = f"{count(len(subs), 'sub-policy', 'sub-policies')}. {note}"
     return f'<p class="faint">{said}</p>\n<ol class="policy">\n{rows}\n</ol>\n{more}'
 
 
 def _stages(sub: Sequence[tuple[str, float, float | None]], profile: str, images: Tensor) -> str:
     behind = stages(sub, profile, images)
     labels = [step_label(step, profile) for step in sub]
-    return "".join(_figure(img_elements(b, label), label) for b, label in zip(behind, labels, strict=True))
-
-
-def _figure(content: str, caption: str) -> str:
-    return f"<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>"
+    return "".join(figure(img_elements(b, label), label) for b, label in zip(behind, labels, strict=True))
 
 
 def _schedule(schedule: Sequence[Policy]) -> str:
     said = (
-        f"The training is divided into {_count(len(schedule), 'equal part')}. The deeper the colour, the more an op "
+        f"The training is divided into {count(len(schedule), 'equal part')}. The deeper the colour, the more an op "
         "is applied: probability times magnitude (of the highest), summed over a sub-policy's ops, their mean over "
         "sub-policies. An op without magnitude counts with its probability alone."
     )
@@ -209,24 +202,19 @@ def _cost(report: Report) -> str:
     took = [("whole command, by the clock", cost.wall_s), ("the search's trials together", cost.child_s)]
     took += [("of these on GPUs", cost.gpu_s)] if cost.gpu_s else []
     took += [("comparison and rank correlation, trials together", cost.compare_s)] if cost.compare_s else []
-    times = _table(("what", "#time"), [((name, duration(seconds)), False) for name, seconds in took])
+    times = table(("what", "#time"), [((name, duration(seconds)), False) for name, seconds in took])
     published = "".join(
-        f"<tr><td>{name}</td><td class="number">{hours:,g} GPU hours</td>"
+        f'<tr><td>{name}</td><td class="number">{hours:,g} GPU hours</td>'
         f'<td><a href="https://arxiv.org/abs/{number}">arXiv {number}</a></td></tr>'
         for name, hours, number in PUBLISHED
     )
-    own = (
-        f'<tr class="searched"><td>this search</td><td class="number">{mine}</td><td>{escape(cost.device)}</td></tr>'
-    )
+    own = f'<tr class="searched"><td>this search</td><td class="number">{mine}</td><td>{escape(cost.device)}</td></tr>'
     head = '<tr><th>search</th><th class="number">cost</th><th>where</th></tr>'
     note = (
         "Published costs are those of searches on reduced CIFAR-10 (AutoAugment's on P100s), with other networks and "
         "GPUs: orders of magnitude compare, hours do not."
     )
-    return (
-        f'{times}\n<p class="faint">{note}</p>\n'
-        f"<table><thead>{head}</thead><tbody>{own}{published}</tbody></table>"
-    )
+    return f'{times}\n<p class="faint">{note}</p>\n<table><thead>{head}</thead><tbody>{own}{published}</tbody></table>'
 
 
 def _failures(failed: Sequence["Told"]) -> str:
@@ -247,7 +235,7 @@ def _failures(failed: Sequence["Told"]) -> str:
 def _about(told: "Told") -> str:
     if told.trial.draws:
         return f"measuring on {told.trial.split}"
-    return f"{_count(told.trial.until or told.trial.epochs, 'epoch')}, measured on {told.trial.split}"
+    return f"{count(told.trial.until or told.trial.epochs, 'epoch')}, measured on {told.trial.split}"
 
 
 def _settings(settings: Settings) -> str:
@@ -257,30 +245,4 @@ def _settings(settings: Settings) -> str:
     said |= {f"space.{name}": getattr(space, name) for name in space.__dataclass_fields__}
     said["space.ops"] = ", ".join(space.ops)
     rows = [((name, str(value)), False) for name, value in said.items() if value not in (None, {})]
-    return _table(("setting", "value"), rows)
-
-
-def _table(heads: Sequence[str], rows: Sequence[tuple[Sequence[str], bool]]) -> str:
-    """A table of rows of cells, some of them marked; a column whose head begins with # is one of numbers."""
-    numbers = [' class="number"' if head.startswith("#") else "" for head in heads]
-    top = "".join(f"<th{c}>{escape(head.removeprefix('#'))}</th>" for c, head in zip(numbers, heads, strict=True))
-    lines = (
-        f"<tr{' class="searched"' if marked else ''}>"
-        + "".join(f"<td{c}>{escape(cell)}</td>" for c, cell in zip(numbers, cells, strict=True))
-        + "</tr>"
-        for cells, marked in rows
-    )
-    body = "\n".join(lines)
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
-
-
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def duration(seconds: float) -> str:
-    """Such as "4.2 s", "3 min 05 s" or "12 h 30 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60:02} min"
+    return table(("setting", "value"), rows)
