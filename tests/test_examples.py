@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from examples import dali, demo, replay, train_loop
+from examples import dali, demo, replay, search, train_loop
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,6 +35,14 @@ def test_a_loop_of_ones_own_trains_on_the_demos_photos(tmp_path, capsys):
 def test_a_dali_pipeline_of_ones_own_is_wrapped(tmp_path, capsys):
     dali.main(str(demo.write_photos(tmp_path / "photos")))
     assert "epoch 1: (32, 3, 64, 64) torch.float32, labels [" in capsys.readouterr().out
+
+
+def test_a_search_finds_a_policy_that_augments_a_batch(tmp_path, capsys):
+    search.main(str(tmp_path / "found"), trials=2)
+    said = capsys.readouterr().out
+    assert '"profile": "augengine"' in said
+    assert "a batch by it: (64, 1, 28, 28) torch.float32" in said
+    assert (tmp_path / "found" / "report.html").exists()
 
 
 def test_both_transforms_of_the_demo_give_batches_alike():
