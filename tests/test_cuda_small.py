@@ -9,9 +9,20 @@ from recipes import MEAN, STD
 import augengine as ae
 from augengine.backends.cuda import CudaBackend
 from augengine.backends.images import check_images
+from augengine.policies import PROFILES
 from augengine.sampling import Keys
 
 NORMALIZE = ae.Normalize(MEAN, STD)
+ON_HOST = {"HorizontalFlip", "VerticalFlip", "Scale", "GaussianBlur"}  # ops that have a policy drawn by the host
+
+
+def searched(ops):
+    """A policy of the profile that a search chooses from, each op with another at several levels."""
+    steps = [(op, 0.8, level) for op in ops for level in (2.0, 7.0)]
+    return ae.AutoAugment(ae.Policy(list(zip(steps, [*steps[3:], *steps[:3]], strict=True)), "augengine"))
+
+
+OWN = [op for op in PROFILES["augengine"].ops if op not in ON_HOST]
 DRAWN = {
     "nothing": [],
     "flips": [ae.RandomHorizontalFlip(), ae.RandomVerticalFlip(), NORMALIZE],
@@ -21,6 +32,7 @@ DRAWN = {
     "AutoAugment cifar10": [ae.RandomHorizontalFlip(), ae.AutoAugment("cifar10"), NORMALIZE],
     "AutoAugment imagenet": [ae.AutoAugment("imagenet"), NORMALIZE, ae.RandomErasing(0.5)],
     "AutoAugment svhn": [ae.AutoAugment("svhn"), NORMALIZE, ae.Cutout(8, holes=2)],
+    "a searched policy": [ae.RandomHorizontalFlip(), searched(OWN), NORMALIZE],
     "RandAugment": [ae.RandAugment(3, 14), NORMALIZE, ae.RandomErasing(1.0, value="random")],
     "TrivialAugment": [ae.RandomCrop(24, padding=2), ae.TrivialAugmentWide(), NORMALIZE],
     "colours": [ae.ColorJitter(0.5, 0.5, 0.5, 0.2), ae.RandomPosterize(3), ae.RandomSolarize(90.0), NORMALIZE],
@@ -37,6 +49,7 @@ HOST = {
     "chains": [ae.AugMix()],
     "a mix": [NORMALIZE, ae.Mixup(1.0)],
     "transforms of transforms": [ae.RandomApply([ae.ColorJitter(0.5)])],
+    "a searched policy of all ops": [searched([*OWN, *ON_HOST]), NORMALIZE],
     "a policy with bilinear maps": [ae.RandAugment(interpolation="bilinear")],
 }
 
