@@ -151,7 +151,7 @@ def _engine(settings: Settings, upkeep: Upkeep) -> Engine:
     if upkeep.engine == "ray":
         from augengine.search.engines.ray import RayEngine
 
-        return RayEngine(upkeep.workers, upkeep.address)
+        return RayEngine(upkeep.workers, upkeep.address, settings.threads)
     return LocalEngine(upkeep.workers or 2, settings.threads)
 
 

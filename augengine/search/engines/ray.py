@@ -1,1 +1,144 @@
-"""ray"""
+"""`RayEngine`: a Ray cluster's processes, or those of a Ray of this machine's own, which ends with this process.
+
+Nodes of a cluster need the same Python with augengine, and the data in the same place.
+"""
+
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from augengine.search.engines import Ended, Job
+from augengine.search.engines.worker import carried_out
+
+LOOK_S = 5.0  # how often the cluster is looked at
+LOST_S = 30.0  # for how long its head does not answer before it is lost; Ray ends its processes after 60 s
+
+
+class RayEngine:
+    """Up to `workers` Ray tasks at a time; None: one for each GPU of the cluster, or for its CPUs without any.
+
+    A task takes `threads` CPUs, and where there are GPUs an equal part of one, so that all workers find room. `workers`
+    is never more than nodes that live have CPUs for. `address` is as in `ray.init`; None is a Ray of this machine's own
+    with CPUs for all workers. Raises ImportError without Ray, and ConnectionError for a cluster that is not there, here
+    and, where it goes while trials are carried out, in `wait`.
+    """
+
+    def __init__(self, workers: int | None, address: str | None = None, threads: int = 1) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"--workers: got {workers}; expected 1 or more")
+        self._ray, self._asked, self._threads = _load(), workers, threads
+        self._owns, self._is_lost = not self._ray.is_initialized(), False
+        if self._owns:
+            self._connect(address)
+        self._watch = None if (address or "").startswith("ray://") else Watch(self._ray)
+        self._look()
+        self._task = self._ray.remote(max_retries=0, num_cpus=threads, num_gpus=self._gpu_share())(carried_out)
+        self._going: dict[Any, str] = {}  # keys of trials by the reference to how they end
+
+    def _connect(self, address: str | None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+        cpus = max(os.cpu_count() or 1, (self._asked or 1) * self._threads)
+        own = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        logging.getLogger("ray").setLevel(logging.CRITICAL)  # some is said before ray.init has set it
+        try:
+            self._ray.init(**quiet, **(own if address is None else {"address": address}))
+        except Exception as error:
+            said = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise ConnectionError(f"--address {address or 'local'}: no Ray cluster answers: {said}") from error
+
+    def _look(self) -> None:
+        """Counts the workers that the cluster has room for at present."""
+        self._looked, has = time.monotonic(), self._ray.cluster_resources()
+        room = max(1, int(has.get("CPU", 0)) // self._threads)
+        self._gpus = int(has.get("GPU", 0))
+        self.workers = min(self._asked or self._gpus or room, room)
+
+    def _gpu_share(self) -> float:
+        """Of a GPU for each task; Ray counts in ten-thousandths."""
+        return math.floor(1e4 / math.ceil(self.workers / self._gpus)) / 1e4 if self._gpus else 0.0
+
+    def start(self, job: Job) -> None:
+        """Gives the job to Ray, which finds a node for it."""
+        if Path(job.child.data).is_dir():  # nodes have another working folder
+            job = replace(job, child=replace(job.child, data=str(Path(job.child.data).resolve())))
+        self._going[self._task.remote(job)] = job.key
+
+    def wait(self, timeout_s: float) -> Sequence[Ended]:
+        """What tasks gave; those whose process or node died are told, whatever they had reached."""
+        if time.monotonic() - self._looked > LOOK_S:
+            self._check()
+        if not self._going:
+            return []
+        ready, _ = self._ray.wait(list(self._going), timeout=timeout_s)
+        return [self._ended(reference, self._going.pop(reference)) for reference in ready]
+
+    def _ended(self, reference: Any, key: str) -> Ended:
+        exceptions = self._ray.exceptions
+        try:
+            return self._ray.get(reference)  # type: ignore[no-any-return]
+        except exceptions.RayTaskError as error:  # of what stands before the trial: that it can't be unpickled there
+            return Ended(key, error=str(error).strip())
+        except exceptions.RayError as error:
+            said = (str(error).splitlines() or [""])[0]
+            return Ended(key, error=f"the worker is gone: {type(error).__name__}: {said}", died=True)
+
+    def _check(self) -> None:
+        """Ray waits for ever where its node on this machine has died, and ends this process where its head has."""
+        if self._watch is not None and (why := self._watch.lost()):
+            self._is_lost = True
+            raise ConnectionError(f"--engine ray: {why}; what was told is kept, and --resume goes on with it")
+        if self._watch is None or self._watch.answers:
+            self._look()
+
+    def stop(self, key: str) -> None:
+        """Kills the task's process."""
+        reference = next(ref for ref, its in self._going.items() if its == key)
+        del self._going[reference]
+        self._ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        """Stops all tasks, and a Ray of our own with its processes."""
+        if self._is_lost:
+            return
+        for key in list(self._going.values()):
+            self.stop(key)
+        if self._owns:
+            self._ray.shutdown()
+
+
+class Watch:
+    """Looks whether the cluster is there: whether its head answers and the node that we belong to lives."""
+
+    def __init__(self, ray: Any) -> None:
+        context = ray.get_runtime_context()
+        self._ray, self._node = ray, context.get_node_id()
+        host, _, port = context.gcs_address.rpartition(":")
+        self._head, self._answered = (host.strip("[]"), int(port)), time.monotonic()
+        self.answers = True  # at the last look
+
+    def lost(self) -> str:
+        """Why it is lost; "" where it is not."""
+        try:
+            socket.create_connection(self._head, timeout=LOOK_S).close()
+        except OSError as error:
+            self.answers = False
+            silent_s = time.monotonic() - self._answered
+            return f"the cluster's head has not answered for {silent_s:.0f} s ({error})" if silent_s > LOST_S else ""
+        self.answers, self._answered = True, time.monotonic()
+        alive = any(node["NodeID"] == self._node and node["Alive"] for node in self._ray.nodes())
+        return "" if alive else "the node of this process has left the cluster"
+
+
+def _load() -> Any:
+    try:
+        return import_module("ray")
+    except ImportError as error:
+        raise ImportError("--engine ray: Ray is not installed; pip install 'augengine[search]'") from error
