@@ -263,13 +263,13 @@ def test_a_trial_that_draws_leaves_the_generator_as_it_was(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("resnt20", r"--model: got 'resnt20'; expected one of small, .*; the nearest: .*resnet20"),
+        ("resnt20", r"--model: got 'resnt20'; expected one of tiny, small, .*; the nearest: .*resnet20"),
         ("timm/resnt18", r"got 'timm/resnt18'.*; the nearest: timm/resnet18"),
         ("torchvision/resnet81", r"got 'torchvision/resnet81'.*; the nearest: torchvision/resnet18"),
         ("torchvision/fcn_resnet50", r"got 'torchvision/fcn_resnet50'"),
         ("torchvision/small", r"got 'torchvision/small'"),
         ("/resnet18", r"got '/resnet18'"),
-        ("", r"got ''; expected one of small"),
+        ("", r"got ''; expected one of tiny, small"),
         ("no_such_package.nets:make", r"there is no module 'no_such_package.nets'"),
         (":make", r"there is no module ''"),
         (".nets:make", r"there is no module '.nets'"),
