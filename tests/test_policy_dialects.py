@@ -131,7 +131,7 @@ def assert_formula(profile, op, level, size, calls):
     ("profile", "interpolations", "fill"),
     [
         ("torchvision", {"nearest"}, [0, 0, 0]),
-        ("augengine", {"nearest"}, [128, 128, 128]),
+        ("augengine", {"nearest"}, [0, 0, 0]),
         ("timm", {"bilinear", "bicubic"}, [128, 128, 128]),
         ("dali", {"bilinear"}, [128, 128, 128]),
         ("tf", {"nearest"}, [128, 128, 128]),

@@ -223,12 +223,11 @@ def _own() -> Profile:
     """What `augengine search` chooses from: torchvision's ops and numbers, and every op that a level can drive.
 
     Strengths are shares of the image's side, so a policy fits images of any size; but for the blur's, whose taps are
-    13. What geometry and Cutout leave empty is the gray of AutoAugment's code, in the middle of the bytes: black stands
-    far from the mean of most data.
+    13. Geometry fills with black, as torchvision's, so that policies of either profile compare; Cutout's square is gray,
+    as in AutoAugment's code.
     """
     timm = _timm().ops
-    gray = (128, 128, 128)
-    cutout = {**CUTOUT, "v": tuple(map(float, gray))}
+    cutout = {**CUTOUT, "v": (128.0, 128.0, 128.0)}
     ops = {
         **torchvision(10).ops,
         "Cutout": Level("erase", "h", end=20 / 32, rule="linear", side="width", form="square", fixed=cutout),
@@ -246,7 +245,7 @@ def _own() -> Profile:
             for i, name in enumerate(("Red", "Green", "Blue"))
         },
     }
-    return Profile(MappingProxyType(ops), 10, "nearest", gray)
+    return Profile(MappingProxyType(ops), 10, "nearest", (0, 0, 0))
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(

@@ -41,7 +41,8 @@ def add_options(command: argparse.ArgumentParser, field: Callable[[str], tuple[s
     add = methods.add_argument
     add("--space", default="autoaugment", help="autoaugment: the paper's; continuous: any probability and magnitude "
         "(default: %(default)s)")  # fmt: skip
-    add("--ops", metavar="NAME,...", help="ops to choose from, of those that docs/policies.md lists")
+    add("--ops", metavar="NAME,...", help="ops to choose from, of those that docs/policies.md lists, or all "
+        "(default: the paper's)")  # fmt: skip
     add("--sub-policies", type=int, default=5, metavar="N", help="of a policy that is tried (default: 5)")
     add("--generation", type=int, default=8, metavar="N", help="trials proposed at once, the most that workers can "
         "share; pba's population (default: 8)")  # fmt: skip
@@ -96,10 +97,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _space(options: argparse.Namespace) -> Any:
+    from augengine.policies import PROFILES
     from augengine.search.space import PAPER_OPS, Space
 
     grids: dict[str, dict[str, Any]] = {"autoaugment": {}, "continuous": {"probabilities": None, "magnitudes": None}}
     if options.space not in grids:
         raise ValueError(f"--space: got {options.space!r}; expected one of {', '.join(grids)}")
     ops = PAPER_OPS if options.ops is None else tuple(options.ops.split(","))
+    if options.ops == "all":
+        ops = tuple(PROFILES[Space.profile].ops)
     return Space(ops, options.sub_policies, **grids[options.space])
