@@ -223,8 +223,8 @@ def _own() -> Profile:
     """What `augengine search` chooses from: torchvision's ops and numbers, and every op that a level can drive.
 
     Strengths are shares of the image's side, so a policy fits images of any size; but for the blur's, whose taps are
-    13. Geometry fills with black, as torchvision's, so that policies of either profile compare; Cutout's square is gray,
-    as in AutoAugment's code.
+    13. Geometry fills with black, as torchvision's, so that policies of either profile compare; Cutout's square is
+    gray, as in AutoAugment's code.
     """
     timm = _timm().ops
     cutout = {**CUTOUT, "v": (128.0, 128.0, 128.0)}
