@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from io import StringIO
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from augengine.policies import PROFILES, Policy
@@ -35,6 +36,7 @@ STYLE = {
 }
 ARM_INCHES, CELL_INCHES = 0.42, 0.26  # the height of a row
 MOST_TICKS = 8
+LEAST_SPAN = 0.002  # of an axis of scores, whose ticks would else have more digits than there is room for
 
 
 def progress_chart(told: Sequence["Told"], epochs: int) -> str:
@@ -104,7 +106,9 @@ def _draw_progress(figure: Figure, told: Sequence["Told"], epochs: int) -> None:
     unit, seconds = ("hours", 3600) if longest > 7200 else ("minutes", 60) if longest > 120 else ("seconds", 1)
     by_number, by_time = figure.subplots(1, 2, sharey=True)
     _draw_scores(by_number, sorted(told, key=lambda trial: trial.number), epochs, lambda trial: trial.number)
-    _draw_scores(by_time, told, epochs, lambda trial: trial.elapsed_s / seconds)
+    _draw_scores(
+        by_time, sorted(told, key=lambda trial: trial.elapsed_s), epochs, lambda trial: trial.elapsed_s / seconds
+    )
     by_number.set(xlabel="trial", ylabel="score")
     by_number.xaxis.set_major_locator(MaxNLocator(MOST_TICKS, integer=True, min_n_ticks=1))
     by_time.set(xlabel=f"{unit} of searching", xlim=(0, 1.04 * longest / seconds or 1))
@@ -130,15 +134,27 @@ def _draw_scores(
             x, y = zip(*some, strict=True)
             axes.scatter(x, y, s=22, facecolor=face, edgecolor=edge, linewidth=1, label=label, zorder=3)
     if counted := [(x, y) for x, y, counts_too in scored if counts_too]:
-        best = [max(y for _, y in counted[: i + 1]) for i in range(len(counted))]
+        best = list(accumulate((y for _, y in counted), max))
         end = max(place(one) for one in told)
         axes.plot([*(x for x, _ in counted), end], [*best, best[-1]], color=BEST, drawstyle="steps-post",
                   label="best so far")  # fmt: skip
     if failed:
         foot = axes.get_xaxis_transform()
         axes.scatter(failed, [0.03] * len(failed), marker="x", color=FAILED, transform=foot, label="failed", zorder=3)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _as_scores(axes, "y")
     axes.grid()
+
+
+def _as_scores(axes: "Axes", *names: str) -> None:
+    """Says the axes x, y in percent."""
+    for name in names:
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_formatter(PercentFormatter(1))
+        low, high = getattr(axes, f"get_{name}lim")()
+        if high - low < LEAST_SPAN:
+            middle = (low + high) / 2
+            axes.set(**{f"{name}lim": (middle - LEAST_SPAN / 2, middle + LEAST_SPAN / 2)})
 
 
 def counts(told: "Told", epochs: int, measured: bool) -> bool:
@@ -159,7 +175,7 @@ def _draw_arms(figure: Figure, comparison: "Comparison") -> None:
     axes.set_yticks(range(len(comparison.arms)), [arm.name for arm in comparison.arms])
     axes.set_ylim(len(comparison.arms) - 0.5, -0.5)
     axes.set_xlabel("accuracy on the test images")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    _as_scores(axes, "x")
     axes.grid(axis="x")
 
 
@@ -169,9 +185,7 @@ def _draw_correlation(figure: Figure, correlation: "Correlation") -> None:
     axes.scatter(short, long, s=26, color=SCORE, zorder=3)
     axes.set_xlabel(f"score after {_epochs(correlation.short_epochs)}")
     axes.set_ylabel(f"score after {_epochs(correlation.long_epochs)}")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(6))
-        axis.set_major_formatter(PercentFormatter(1))
+    _as_scores(axes, "x", "y")
     axes.grid()
 
 

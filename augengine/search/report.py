@@ -52,8 +52,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Report:
-    """What there is to say; `told` are the search's own trials in the order in which they ended, and `images` uint8
-    (n, C, H, W), a few of those trained on."""
+    """What there is to say; `told` are the search's own trials, and `images` uint8 (n, C, H, W), a few of those
+    trained on."""
 
     settings: Settings
     told: Sequence["Told"]
