@@ -3,6 +3,7 @@
 usage: python benchmarks/gpu.py [--rounds N] [--only NAME,...] [--skip-check] [--data DIR] [--json FILE]
        python benchmarks/gpu.py --profile RECIPE
        python benchmarks/gpu.py --train
+       python benchmarks/gpu.py --search
        python benchmarks/gpu.py --rehearse
 
 Needs torch, numpy and cuda-core; peers that are not installed are named. Times are from CUDA events around whole calls,
@@ -10,7 +11,8 @@ sampling and lowering on the host included; the engines take turns, and batches 
 share is bytes read and written once, against a large copy measured in the same run. `--data` is a folder of photos by
 class, for the loader. `--profile` prints the time of each kernel of one recipe, and measures nothing else. `--train`
 trains CIFAR-10 by the preset cifar-fast beside airbench94's figures (it needs the `train` extra and $AUGENGINE_DATA),
-and measures nothing else. `--rehearse` runs all of this without a GPU, on tiny batches with the kernels emulated (it
+and measures nothing else; `--search` counts the children of a policy search that the GPU trains in an hour (it needs
+the `search` extra, too). `--rehearse` runs all of this without a GPU, on tiny batches with the kernels emulated (it
 needs g++); its times mean nothing. Writes benchmarks/results/gpu-<date>-<card>.json. Exits with 0 where there is no
 GPU, with 1 where a bit differs or augengine fails.
 """
@@ -224,9 +226,26 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data", metavar="DIR")
     parser.add_argument("--profile", metavar="RECIPE")
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--search", action="store_true")
     parser.add_argument("--rehearse", action="store_true")
     parser.add_argument("--json", metavar="FILE")
     return parser.parse_args()
+
+
+def trained(options: argparse.Namespace) -> int:
+    """The figures of trainings, which need no kernels of their own to be compared."""
+    from benchmarks.gpu_search import search_figures
+    from benchmarks.gpu_train import train_figures
+
+    rounds, figures = 1 if options.rehearse else options.rounds, {}
+    if options.train:
+        figures["train"] = train_figures(rounds, options.rehearse)
+    if options.search:
+        figures["search"] = search_figures(rounds, options.rehearse)
+    if options.json:
+        about = {"versions": versions(), "commit": commit()}
+        Path(options.json).write_text(json.dumps({**figures, **about}, indent=1) + "\n")
+    return 0
 
 
 def main() -> int:
@@ -235,13 +254,8 @@ def main() -> int:
         print("torch finds no CUDA GPU on this machine, so there is nothing to check or time.")
         return 0
     ensure_built()
-    if options.train:
-        from benchmarks.gpu_train import train_figures
-
-        figures = train_figures(1 if options.rehearse else options.rounds, options.rehearse)
-        if options.json:
-            Path(options.json).write_text(json.dumps({"train": figures, "versions": versions()}, indent=1) + "\n")
-        return 0
+    if options.train or options.search:
+        return trained(options)
     from benchmarks.gpu_card import Card, Rehearsal
 
     card = Rehearsal() if options.rehearse else Card()

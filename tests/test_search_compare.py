@@ -228,7 +228,9 @@ def test_a_policy_that_loses_or_differs_by_chance_is_said_to():
 
 
 def test_the_table_has_a_line_for_each_arm_in_percent():
-    lines = comparison(3, lambda name, i: None if name == "none" else 0.5).table().splitlines()
+    found = comparison(3, lambda name, i: None if name == "none" else 0.5)
+    lines = found.table().splitlines()
+    assert str(found).splitlines() == [*lines, found.verdict()]
     assert lines[0] == "3 seeds, 12 epochs of 40 images, measured on 40 test images"
     assert [line[:15].strip() for line in lines[2:]] == list(NAMES)
     assert lines[2].split() == ["none", "0.0", "3"]
@@ -303,7 +305,7 @@ def test_rho_tau_and_interval_are_scipys(ties):
         method="percentile", n_resamples=2000, rng=np.random.default_rng(1),
     ).confidence_interval  # fmt: skip
     assert found.interval == pytest.approx((theirs.low, theirs.high), abs=0.06)
-    assert "rank 14 policies with Spearman's rho" in found.sentence()
+    assert "rank 14 policies with Spearman's rho" in str(found)
 
 
 def test_equal_scores_have_no_rank_correlation():

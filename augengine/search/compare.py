@@ -86,6 +86,9 @@ class Comparison:
         head = "beats what costs nothing" if beats else "is not shown to beat what costs nothing"
         return f"The searched policy {head}: it is {_listed([_said(row) for row in rivals])}{self._floor()}."
 
+    def __str__(self) -> str:
+        return f"{self.table()}\n{self.verdict()}"
+
     def _floor(self) -> str:
         compared = sum(row.p is not None for row in self.arms)
         floor = min(1.0, compared * 2 / 2**self.seeds)

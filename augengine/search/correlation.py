@@ -40,7 +40,7 @@ class Correlation:
         return {**asdict(self), **plain, "interval": None if math.isnan(self.interval[0]) else self.interval}
 
     def sentence(self) -> str:
-        """What it says, in words."""
+        """What it says, in a sentence."""
         budgets = f"{self.short_epochs} epochs and {self.long_epochs}"
         if math.isnan(self.spearman):
             return f"All scores of a budget are equal, so that {budgets} can't be said to rank policies alike."
@@ -49,6 +49,9 @@ class Correlation:
             f"{self.interval[0]:.2f} to {self.interval[1]:.2f}) and Kendall's tau {self.kendall:.2f}: the short budget "
             f"{_strength(self.interval)}."
         )
+
+    def __str__(self) -> str:
+        return self.sentence()
 
 
 def _strength(interval: tuple[float, float]) -> str:
