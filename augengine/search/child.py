@@ -64,6 +64,15 @@ class Child:
             kept = _packed(Path(folder)) if trial.keeps else None
         return Outcome(score, loss, round(time.perf_counter() - began, 3), device, kept)
 
+    def check(self) -> dict[str, Task]:
+        """The study's tasks by split; raises ValueError, before any trial, for what does not fit together."""
+        splits = open_splits(self.data, self.subset, self.held_out)
+        recipe, task = Recipe.from_toml(self.recipe), splits["val"]
+        train_pipeline(recipe, task, 0, 0)
+        with seeded(0):
+            make_model(self.model, len(task.classes), task.channels, recipe.image_size or task.size)
+        return splits
+
     def _trainer(self, task: Task, recipe: Recipe, trial: Trial, folder: Path, starts: bool) -> "ChildTrainer":
         size = recipe.image_size or task.size
         with seeded(trial.seed):

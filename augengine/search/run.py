@@ -20,11 +20,11 @@ from augengine.search.methods import Found, method_named
 from augengine.search.report import Cost, Report, write_report
 from augengine.search.runner import Runner
 from augengine.search.settings import Settings
-from augengine.search.splits import open_splits
 from augengine.search.study import Study
 from augengine.search.trial import Trial, policy_of
 from augengine.train.durable import replace_file
 from augengine.train.progress import progress
+from augengine.train.tasks import Task
 
 log = logging.getLogger("augengine")
 ENGINES = ("local", "ray")
@@ -109,7 +109,7 @@ def search(settings: Settings, upkeep: Upkeep) -> Finding:
         stack.enter_context(_alone(upkeep.out))
         stack.enter_context(_logged(upkeep.out / "search.log"))
         child, study = child_of(settings), _study(settings, upkeep)
-        open_splits(settings.data, settings.subset, settings.held_out)  # its errors come before any trial
+        tasks = child.check()
         engine = engine or stack.enter_context(_closing(_engine(settings, upkeep)))
         shown = stack.enter_context(progress())
         runner = Runner(child, engine, study, shown, upkeep.retries, upkeep.timeout_s, settings.trials)
@@ -119,7 +119,7 @@ def search(settings: Settings, upkeep: Upkeep) -> Finding:
         _write_policy(upkeep.out, found)
         log.info("policy %s: best score %.4f of %d trials in %.0f s", result.policy_sha256[:16], result.best_score,
                  result.trials, result.seconds)  # fmt: skip
-        return _behind(settings, upkeep, runner, found, result, epochs)
+        return _behind(settings, upkeep, runner, tasks, found, result, epochs)
 
 
 def child_of(settings: Settings) -> Child:
@@ -158,7 +158,6 @@ def _engine(settings: Settings, upkeep: Upkeep) -> Engine:
 def _behind(settings: Settings, upkeep: Upkeep, runner: Runner, found: Found, result: Result, epochs: int) -> Finding:
     """The comparison and the rank correlation, where they are wanted, and the report of everything."""
     searched = [runner.study.told[key] for key in runner.path]
-    tasks = open_splits(settings.data, settings.subset, settings.held_out)
     correlation = comparison = None
     if upkeep.correlate:
         tried = [(policy_of(t.trial), t.outcome.score) for t in searched if _whole(t.trial, settings) and t.outcome]
