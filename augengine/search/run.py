@@ -101,9 +101,8 @@ def search(settings: Settings, upkeep: Upkeep) -> Finding:
     storage can't be written; all that was told before stays, and `resume` goes on from it.
     """
     method = method_named(settings.method)(settings)
-    epochs = upkeep.compare_epochs or settings.whole_recipe.epochs
     if upkeep.correlate:
-        check_correlation(settings, upkeep.correlate, epochs)
+        check_correlation(settings, upkeep.correlate, _long(settings, upkeep))
     with ExitStack() as stack:
         engine = None if upkeep.engine == "ray" else stack.enter_context(_closing(_engine(settings, upkeep)))
         stack.enter_context(_alone(upkeep.out))
@@ -119,7 +118,7 @@ def search(settings: Settings, upkeep: Upkeep) -> Finding:
         _write_policy(upkeep.out, found)
         log.info("policy %s: best score %.4f of %d trials in %.0f s", result.policy_sha256[:16], result.best_score,
                  result.trials, result.seconds)  # fmt: skip
-        return _behind(settings, upkeep, runner, tasks, found, result, epochs)
+        return _behind(settings, upkeep, runner, tasks, found, result)
 
 
 def child_of(settings: Settings) -> Child:
@@ -155,9 +154,12 @@ def _engine(settings: Settings, upkeep: Upkeep) -> Engine:
     return LocalEngine(upkeep.workers or 2, settings.threads)
 
 
-def _behind(settings: Settings, upkeep: Upkeep, runner: Runner, found: Found, result: Result, epochs: int) -> Finding:
+def _behind(
+    settings: Settings, upkeep: Upkeep, runner: Runner, tasks: dict[str, Task], found: Found, result: Result
+) -> Finding:
     """The comparison and the rank correlation, where they are wanted, and the report of everything."""
     searched = [runner.study.told[key] for key in runner.path]
+    epochs = _long(settings, upkeep)
     correlation = comparison = None
     if upkeep.correlate:
         tried = [(policy_of(t.trial), t.outcome.score) for t in searched if _whole(t.trial, settings) and t.outcome]
@@ -175,6 +177,11 @@ def _behind(settings: Settings, upkeep: Upkeep, runner: Runner, found: Found, re
     images = sample_images(tasks["val"], PICTURES)
     write_report(Report(settings, searched, found, images, cost, comparison, correlation), upkeep.out / "report.html")
     return Finding(result, found, comparison, correlation)
+
+
+def _long(settings: Settings, upkeep: Upkeep) -> int:
+    """The epochs of the networks that are compared."""
+    return upkeep.compare_epochs or settings.whole_recipe.epochs
 
 
 def _whole(trial: Trial, settings: Settings) -> bool:
