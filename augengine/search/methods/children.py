@@ -1,16 +1,23 @@
 """Training a generation of children, whole or by successive halving, and joining the best of them."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from augengine.policies import Policy
 from augengine.search.methods import BEST_JOINED, Found, Outcomes
 from augengine.search.settings import Settings
 from augengine.search.trial import Trial, score_of
 
+Score = tuple[float, bool]  # of a child, and whether it was trained for all epochs
+Tried = tuple[Policy, Score]
 
-def train_children(
-    settings: Settings, policies: Sequence[Policy]
-) -> Generator[Sequence[Trial], Outcomes, list[tuple[float, bool]]]:
+
+def generation_sizes(settings: Settings) -> Iterator[int]:
+    """How many policies each generation proposes; the last is cut so that they are `trials` together."""
+    for done in range(0, settings.trials, settings.generation):
+        yield min(settings.generation, settings.trials - done)
+
+
+def train_children(settings: Settings, policies: Sequence[Policy]) -> Generator[Sequence[Trial], Outcomes, list[Score]]:
     """Trains a child with each policy: (its score, whether that is of a child trained for all epochs).
 
     With `settings.halving` of eta, successive halving (Jamieson and Talwalkar 2016): all are trained for a fraction of
@@ -37,8 +44,15 @@ def rungs(settings: Settings, count: int) -> list[int]:
     return lengths
 
 
-def best_joined(settings: Settings, tried: Sequence[tuple[Policy, tuple[float, bool]]]) -> Found:
-    """The sub-policies of the best policies that were trained for all epochs; of equals the first; each policy once.
+def refuse_halving(settings: Settings, why: str) -> None:
+    """Raises ValueError for a method whose children can't be halved."""
+    if settings.halving is not None:
+        raise ValueError(f"--halving: got {settings.halving} with --method {settings.method}; expected none, as {why}")
+
+
+def best_joined(settings: Settings, tried: Sequence[Tried], count: int = BEST_JOINED) -> Found:
+    """The sub-policies of the `count` best policies that were trained for all epochs; of equals the first; each policy
+    once.
 
     Raises ValueError where no child of the whole length ended.
     """
@@ -48,5 +62,5 @@ def best_joined(settings: Settings, tried: Sequence[tuple[Policy, tuple[float, b
             whole.setdefault(policy, score)
     if not whole:
         raise ValueError("no child was trained to its end, so there is no policy; search.log says why each failed")
-    best = sorted(whole, key=lambda policy: -whole[policy])[:BEST_JOINED]
+    best = sorted(whole, key=lambda policy: -whole[policy])[:count]
     return Found(settings.space.joined(best))
