@@ -57,7 +57,7 @@ def browser():
     return found
 
 
-def show(html, folder, scheme="light", size=(1100, 5200)):
+def show(html, folder, scheme="light", size=(1100, 6000)):
     """The page in a window of that width and height, which is to hold all of it."""
     page, picture = folder / f"{scheme}.html", folder / f"{scheme}.png"
     page.write_text(html.replace("</body>", f"{MEASURE}</body>"))
