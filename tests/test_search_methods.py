@@ -171,3 +171,18 @@ def test_tournament_is_won_by_rank_as_often_as_draws_with_replacement_say():
     for rank, (policy, _) in enumerate(alive):
         expected = ((rank + 1) / 8) ** size - (rank / 8) ** size  # the highest of `size` uniform draws
         assert abs(won.count(policy) / rounds - expected) < 4 * (expected / rounds) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pba", {"trials": 9}),
+        ("pba", {"halving": 2}),
+        ("fast-autoaugment", {"trials": 4}),
+        ("fast-autoaugment", {"halving": 2}),
+        ("autoaugment", {"space": Space(magnitudes=None)}),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_before_any_trial(name, options):
+    with pytest.raises(ValueError, match="expected"):
+        method_named(name)(settings(name, **options))

@@ -17,8 +17,12 @@ def autoaugment(settings: Settings) -> Method:
     The paper trained 15,000 children. At its rate of 0.00035 a few dozen teach the controller little, and the search
     is then nearly a random one. Raises ValueError where the space isn't of discrete numbers.
     """
+    return _search(settings, _sizes(settings.space))
+
+
+def _search(settings: Settings, sizes: tuple[int, int, int]) -> Method:
     space, tried = settings.space, list[Tried]()
-    controller = Controller(_sizes(space), 3 * space.sub_policies * space.length, settings.seed)
+    controller = Controller(sizes, 3 * space.sub_policies * space.length, settings.seed)
     learner = Learner(controller)
     for count in generation_sizes(settings):
         written = controller.sample(count)

@@ -32,6 +32,11 @@ def fast_autoaugment(settings: Settings) -> Method:
     each = settings.trials // settings.folds
     if not each:
         raise ValueError(f"--trials: got {settings.trials}; expected at least one for each of --folds {settings.folds}")
+    return _search(settings, each)
+
+
+def _search(settings: Settings, each: int) -> Method:
+    """For `each` policies of a fold."""
     seeds = Random(settings.seed).sample(range(2**32), settings.folds)
     every = [Fold(settings, number, tpe_study(seed, each)) for number, seed in enumerate(seeds, 1)]
     outcomes = yield [fold.child for fold in every]

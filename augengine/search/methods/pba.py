@@ -41,7 +41,10 @@ def pba(settings: Settings) -> Method:
     Raises ValueError for fewer than two parts or members, for fewer epochs than parts, for halving, and where all
     members failed.
     """
-    ends = _checked_ends(settings)
+    return _train(settings, _checked_ends(settings))
+
+
+def _train(settings: Settings, ends: Sequence[int]) -> Method:
     draw = Random(settings.seed)
     steps = pairs(settings.space, draw)
     still: Numbers = ((0.0, 0.0),) * (2 * len(steps))
