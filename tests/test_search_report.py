@@ -230,16 +230,16 @@ def test_the_file_is_the_page_and_alone(tmp_path):
 
 def test_the_best_score_is_that_of_children_of_the_whole_length():
     whole, short = told_of([0.5, None, 0.7]), told_of([0.9], epochs=1)
-    assert best_score([*short, *whole], SETTINGS.epochs) == 0.7
-    assert best_score(short, SETTINGS.epochs) is None
+    assert best_score([*short, *whole], SETTINGS) == 0.7
+    assert best_score(short, SETTINGS) is None
     stopped = Told(9, replace(whole[0].trial, until=1), whole[2].outcome, "", 5.0)
-    assert best_score([stopped], SETTINGS.epochs) is None
+    assert best_score([stopped], SETTINGS) is None
 
 
 def test_the_best_score_of_density_matching_is_that_of_measured_policies():
     child = told_of([0.9])[0]
     measured = Told(1, replace(child.trial, draws=5), Outcome(0.4, 1, 1, "cpu"), "", 2.0)
-    assert best_score([child, measured], SETTINGS.epochs) == 0.4
+    assert best_score([child, measured], replace(SETTINGS, method="fast-autoaugment")) == 0.4
 
 
 def test_strengths_are_mean_probability_times_share_of_the_highest_magnitude():
@@ -265,7 +265,7 @@ def circles(svg, color):
 
 def test_dots_of_the_progress_lie_as_the_scores_do():
     scores = [0.5, 0.55, 0.52, 0.61, 0.58]
-    dots = circles(figures.progress_chart(told_of(scores), SETTINGS.epochs), "score")
+    dots = circles(figures.progress_chart(told_of(scores), SETTINGS.counts), "score")
     by_number = np.array(dots[: len(scores)])
     assert np.corrcoef(by_number[:, 0], range(5))[0, 1] == pytest.approx(1)
     assert np.corrcoef(by_number[:, 1], scores)[0, 1] == pytest.approx(-1)  # y grows downwards
@@ -274,7 +274,7 @@ def test_dots_of_the_progress_lie_as_the_scores_do():
 
 def test_charts_take_all_colours_from_the_page():
     report = report_of()
-    charts = [figures.progress_chart(report.told, SETTINGS.epochs), figures.arms_chart(report.comparison)]
+    charts = [figures.progress_chart(report.told, SETTINGS.counts), figures.arms_chart(report.comparison)]
     charts += [figures.correlation_chart(report.correlation), figures.schedule_chart(report.found.schedule)]
     for chart in charts:
         assert re.findall(r"#[0-9a-f]{6}\b", chart) == []
@@ -305,7 +305,7 @@ def check_readable(draw, monkeypatch):
 
 @pytest.mark.parametrize("case", ["one trial", "all failed", "constant scores", "halved children", "thousands"])
 def test_no_text_of_the_progress_lies_on_another_or_beyond_the_edge(case, monkeypatch):
-    check_readable(lambda: figures.progress_chart(EDGES[case]["told"], SETTINGS.epochs), monkeypatch)
+    check_readable(lambda: figures.progress_chart(EDGES[case]["told"], SETTINGS.counts), monkeypatch)
 
 
 @pytest.mark.parametrize("scores", [[0.0], [None, None], [0.0, 0.0], [-0.5, 0.1, 0.2], [1e-4, 2e-4]])

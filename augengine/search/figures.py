@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from augengine.search.compare import Comparison
     from augengine.search.correlation import Correlation
     from augengine.search.study import Told
+    from augengine.search.trial import Trial
 
 INK, FAINT, GRID, SCORE, BEST, FAILED = (f"#0a0b{i:02x}" for i in range(1, 7))
 VARIABLES = {INK: "ink", FAINT: "faint", GRID: "grid", SCORE: "score", BEST: "best", FAILED: "failed"}
@@ -39,14 +40,11 @@ MOST_TICKS = 8
 LEAST_SPAN = 0.002  # of an axis of scores, whose ticks would else have more digits than there is room for
 
 
-def progress_chart(told: Sequence["Told"], epochs: int) -> str:
-    """Each trial's score over its number and over the time, and the best so far of those that count.
-
-    What counts is what the method chooses by: policies measured on augmented images, where there are such; otherwise
-    children that were trained for all of `epochs`. A trial that failed is a cross at the foot.
-    """
+def progress_chart(told: Sequence["Told"], counts: Callable[["Trial"], bool]) -> str:
+    """Each trial's score over its number and over the time, and the best so far of those that count (see
+    `Settings.counts`). A trial that failed is a cross at the foot."""
     label = f"Scores of {len(told)} trials over their numbers and over the time, with the best so far"
-    return _drawn("progress", label, (9.5, 3.6), lambda figure: _draw_progress(figure, told, epochs))
+    return _drawn("progress", label, (9.5, 3.6), lambda figure: _draw_progress(figure, told, counts))
 
 
 def arms_chart(comparison: "Comparison") -> str:
@@ -101,13 +99,13 @@ def _drawn(name: str, label: str, inches: tuple[float, float], draw: Callable[[F
     return re.sub("|".join(VARIABLES), lambda found: f"var(--{VARIABLES[found[0]]})", svg)
 
 
-def _draw_progress(figure: Figure, told: Sequence["Told"], epochs: int) -> None:
+def _draw_progress(figure: Figure, told: Sequence["Told"], counts: Callable[["Trial"], bool]) -> None:
     longest = max((trial.elapsed_s for trial in told), default=0.0)
     unit, seconds = ("hours", 3600) if longest > 7200 else ("minutes", 60) if longest > 120 else ("seconds", 1)
     by_number, by_time = figure.subplots(1, 2, sharey=True)
-    _draw_scores(by_number, sorted(told, key=lambda trial: trial.number), epochs, lambda trial: trial.number)
+    _draw_scores(by_number, sorted(told, key=lambda trial: trial.number), counts, lambda trial: trial.number)
     _draw_scores(
-        by_time, sorted(told, key=lambda trial: trial.elapsed_s), epochs, lambda trial: trial.elapsed_s / seconds
+        by_time, sorted(told, key=lambda trial: trial.elapsed_s), counts, lambda trial: trial.elapsed_s / seconds
     )
     by_number.set(xlabel="trial", ylabel="score")
     by_number.xaxis.set_major_locator(MaxNLocator(MOST_TICKS, integer=True, min_n_ticks=1))
@@ -120,10 +118,9 @@ def _draw_progress(figure: Figure, told: Sequence["Told"], epochs: int) -> None:
 
 
 def _draw_scores(
-    axes: "Axes", told: Sequence["Told"], epochs: int, place: Callable[["Told"], float]
+    axes: "Axes", told: Sequence["Told"], counts: Callable[["Trial"], bool], place: Callable[["Told"], float]
 ) -> None:  # in the order of their places
-    measured = any(trial.trial.draws for trial in told)
-    scored = [(place(one), one.outcome.score, counts(one, epochs, measured)) for one in told if one.outcome]
+    scored = [(place(one), one.outcome.score, counts(one.trial)) for one in told if one.outcome]
     failed = [place(one) for one in told if one.outcome is None]
     looks: tuple[tuple[bool, str, str, str], ...] = (
         (True, SCORE, SCORE, "score"),
@@ -155,11 +152,6 @@ def _as_scores(axes: "Axes", *names: str) -> None:
         if high - low < LEAST_SPAN:
             middle = (low + high) / 2
             axes.set(**{f"{name}lim": (middle - LEAST_SPAN / 2, middle + LEAST_SPAN / 2)})
-
-
-def counts(told: "Told", epochs: int, measured: bool) -> bool:
-    """Whether the method chooses by its score; `measured`: it chooses by policies measured on augmented images."""
-    return told.trial.draws > 0 if measured else told.trial.epochs == epochs and told.trial.until in (None, epochs)
 
 
 def _draw_arms(figure: Figure, comparison: "Comparison") -> None:

@@ -100,16 +100,15 @@ def _summary(report: Report) -> str:
     failed = sum(one.outcome is None for one in told)
     said = [f"{count(len(told), 'trial')}{f', {failed} of them failed' if failed else ''}"]
     said += [f"children of {count(settings.epochs, 'epoch')}", f"seed {settings.seed}"]
-    if best := best_score(told, settings.epochs):
+    if best := best_score(told, settings):
         said.append(f"best score {best:.2%}")
     said.append(f"{duration(report.cost.wall_s)} on {report.cost.device}")
     return f'<p class="faint">{escape(" · ".join(said))}</p>'
 
 
-def best_score(told: Sequence["Told"], epochs: int) -> float | None:
+def best_score(told: Sequence["Told"], settings: Settings) -> float | None:
     """The highest score of the trials that the method chooses by; None where there is none."""
-    measured = any(one.trial.draws for one in told)
-    return max((one.outcome.score for one in told if one.outcome and figures.counts(one, epochs, measured)),
+    return max((one.outcome.score for one in told if one.outcome and settings.counts(one.trial)),
                default=None)  # fmt: skip
 
 
@@ -121,7 +120,7 @@ def _verdict(report: Report) -> str:
 
 def _progress(report: Report) -> str:
     note = "Scores are accuracies on held-out training images; the test images have no part in the search."
-    return figures.progress_chart(report.told, report.settings.epochs) + f'\n<p class="faint">{note}</p>'
+    return figures.progress_chart(report.told, report.settings.counts) + f'\n<p class="faint">{note}</p>'
 
 
 def _comparison(comparison: "Comparison") -> str:

@@ -111,7 +111,7 @@ def search(settings: Settings, upkeep: Upkeep) -> Finding:
         tasks = child.check()
         engine = engine or stack.enter_context(_closing(_engine(settings, upkeep)))
         shown = stack.enter_context(progress())
-        runner = Runner(child, engine, study, shown, upkeep.retries, upkeep.timeout_s, settings.trials)
+        runner = Runner(child, engine, study, shown, upkeep.retries, upkeep.timeout_s, settings.trials, settings.counts)
         log.info("%s", _begun(settings, upkeep))
         found = runner.drive(method)
         result = _result(runner, found.policy)
@@ -185,7 +185,7 @@ def _long(settings: Settings, upkeep: Upkeep) -> int:
 
 
 def _whole(trial: Trial, settings: Settings) -> bool:
-    return trial.counts and not trial.draws and trial.epochs == settings.epochs and len(trial.augments) == 1
+    return settings.counts(trial) and not trial.draws and len(trial.augments) == 1
 
 
 def _result(runner: Runner, policy: Policy) -> Result:

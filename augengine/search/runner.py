@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -46,6 +46,7 @@ class Runner:
     retries: int = 2
     timeout_s: float = 3600.0
     expected: int = 0
+    counts: Callable[[Trial], bool] = lambda trial: trial.split != "test"  # whether its score may be the best
     path: dict[str, None] = field(default_factory=dict)  # keys in the order in which the method proposed them
     fresh: int = 0
 
@@ -138,12 +139,12 @@ class Runner:
         self._show()
 
     def best(self) -> float:
-        """The best score of a whole trial so far; -inf where there is none."""
+        """The best score of those that count so far; -inf where there is none."""
         return max((s for s in map(self._score, self.path) if s is not None), default=-math.inf)
 
     def _score(self, key: str) -> float | None:
         told = self.study.told.get(key)
-        return None if told is None or told.outcome is None or not told.trial.counts else told.outcome.score
+        return None if told is None or told.outcome is None or not self.counts(told.trial) else told.outcome.score
 
     def _show(self) -> None:
         done = sum(key in self.study.told for key in self.path)

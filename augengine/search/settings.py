@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Settings:
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"--seed: got {self.seed}; expected 0 or more, below 2**63")
 
-    @property
+    @cached_property
     def whole_recipe(self) -> Recipe:
         """The recipe with its changes, at its own length."""
         name = self.recipe or CHILDREN.get(self.data, FOLDER_CHILD)[0]
@@ -70,6 +71,12 @@ class Settings:
     def base(self) -> Augment:
         """The recipe's own transforms, which every policy is added to."""
         return self.whole_recipe.augment
+
+    def counts(self, trial: Trial) -> bool:
+        """Whether policies are chosen by the trial's score: it measures one, or has trained a child for all epochs."""
+        if self.method == "fast-autoaugment":
+            return trial.draws > 0
+        return trial.split == "val" and trial.epochs == self.epochs and trial.until in (None, self.epochs)
 
     def child(self, policy: Policy | None, epochs: int | None = None) -> Trial:
         """The trial that trains a child with `policy` added to the recipe's own transforms."""

@@ -54,7 +54,7 @@ class Study:
             )
             kept, trials = self._study.user_attrs.get(FACTS), self._study.get_trials(deepcopy=False)
         self._check(kept, dict(facts), bool(trials), resume)
-        if kept is None:
+        if not trials:
             with self._guarded():
                 self._study.set_user_attr(FACTS, dict(facts))
         for trial in trials:
@@ -66,8 +66,8 @@ class Study:
                 f"{self._study.study_name} at {self._url} has trials; expected --resume to go on with it, "
                 "or another --out"
             )
-        wanted = json.loads(json.dumps(facts))
-        if kept is not None and kept != wanted:
+        kept, wanted = kept or {}, json.loads(json.dumps(facts))
+        if begun and kept != wanted:
             differ = [key for key in {**kept, **wanted} if kept.get(key) != wanted.get(key)]
             said = "; ".join(f"{key} was {kept.get(key)!r:.200} and is {wanted.get(key)!r:.200}" for key in differ)
             raise ValueError(f"--resume: the study is of another search: {said}")

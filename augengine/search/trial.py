@@ -35,11 +35,6 @@ class Trial:
         """A sum of all of it: trials of one key are one trial."""
         return hashlib.sha256(json.dumps(self.to_data(), sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
-    def counts(self) -> bool:
-        """Whether its score says how good a policy is to the search."""
-        return self.split == "val" or self.draws > 0
-
     def to_data(self) -> dict[str, Any]:
         """It as plain data, for JSON."""
         return asdict(self)
