@@ -1,6 +1,7 @@
 """`Child`: how the trials of a study are carried out. All that a worker needs to be told of the study stands in it."""
 
 import io
+import math
 import time
 import zipfile
 from collections.abc import Iterator
@@ -104,8 +105,10 @@ class ChildTrainer(Trainer):
     def _behind_epoch(self) -> None:
         super()._behind_epoch()
         if self.now.epoch == self.until and self.until != self.recipe.epochs:
-            self.now.val = asdict(self.measure())
-            self.now.stopped = True
+            found = self.measure()
+            if not math.isfinite(found.loss):
+                raise self._diverged(f"the validation loss is {found.loss} behind step {self.now.step - 1}")
+            self.now.val, self.now.stopped = asdict(found), True
 
 
 def child_recipe(recipe: Recipe, epochs: int) -> Recipe:
@@ -130,9 +133,13 @@ def _matched(trainer: ChildTrainer, trial: Trial, folder: Path) -> tuple[float, 
     if found is None:
         raise ValueError("a trial that only measures needs the weights of another one to start with")
     trainer.net.load_state_dict(found[1])
-    recipe = replace(trainer.recipe, augment=trial.augments[0], mix_off_epochs=trial.epochs)
-    pipeline = train_pipeline(recipe, trainer.task, 0, trial.seed)
-    means = [measure(trainer.net, trainer.task.val, pipeline, trainer.fabric, epoch=i) for i in range(trial.draws)]
+    if trainer.ema is not None:
+        trainer.ema.load_state_dict(found[2]["ema"])
+    at_end = replace(trainer.recipe, mix_off_epochs=trial.epochs, start_size=None, resize_epochs=0)
+    recipe = replace(at_end, augment=trial.augments[0])
+    net, task = trainer.result_net, trainer.task
+    pipeline = train_pipeline(recipe, task, 0, trial.seed)
+    means = [measure(net, task.val, pipeline, trainer.fabric, epoch=i) for i in range(trial.draws)]
     return sum(m.accuracy for m in means) / len(means), sum(m.loss for m in means) / len(means)
 
 
