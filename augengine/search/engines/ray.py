@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,13 @@ class RayEngine:
         own = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
         logging.getLogger("ray").setLevel(logging.CRITICAL)  # some is said before ray.init has set it
         try:
+            if address is not None and address != "auto":
+                _head_of(address).knock()  # Ray itself would try for a quarter of an hour
             self._ray.init(**quiet, **(own if address is None else {"address": address}))
-        except Exception as error:
-            said = (str(error).splitlines() or [""])[0] or type(error).__name__
-            raise ConnectionError(f"--address {address or 'local'}: no Ray cluster answers: {said}") from error
+        except (OSError, RuntimeError) as error:
+            raise ConnectionError(
+                f"--address {address or 'local'}: no Ray cluster answers: {_first_line(error)}"
+            ) from error
 
     def _look(self) -> None:
         """Counts the workers that the cluster has room for at present."""
@@ -77,26 +80,33 @@ class RayEngine:
             self._check()
         if not self._going:
             return []
-        ready, _ = self._ray.wait(list(self._going), timeout=timeout_s)
+        try:
+            ready, _ = self._ray.wait(list(self._going), timeout=timeout_s)
+        except self._ray.exceptions.RayError as error:
+            raise self._lost(_first_line(error)) from error
         return [self._ended(reference, self._going.pop(reference)) for reference in ready]
 
     def _ended(self, reference: Any, key: str) -> Ended:
         exceptions = self._ray.exceptions
         try:
             return self._ray.get(reference)  # type: ignore[no-any-return]
+        except exceptions.LocalRayletDiedError as error:
+            raise self._lost("the node of this process has died") from error
         except exceptions.RayTaskError as error:  # of what stands before the trial: that it can't be unpickled there
             return Ended(key, error=str(error).strip())
         except exceptions.RayError as error:
-            said = (str(error).splitlines() or [""])[0]
-            return Ended(key, error=f"the worker is gone: {type(error).__name__}: {said}", died=True)
+            return Ended(key, error=f"the worker is gone: {type(error).__name__}: {_first_line(error)}", died=True)
 
     def _check(self) -> None:
         """Ray waits for ever where its node on this machine has died, and ends this process where its head has."""
         if self._watch is not None and (why := self._watch.lost()):
-            self._is_lost = True
-            raise ConnectionError(f"--engine ray: {why}; what was told is kept, and --resume goes on with it")
+            raise self._lost(why)
         if self._watch is None or self._watch.answers:
             self._look()
+
+    def _lost(self, why: str) -> ConnectionError:
+        self._is_lost = True
+        return ConnectionError(f"--engine ray: {why}; what was told is kept, and --resume goes on with it")
 
     def stop(self, key: str) -> None:
         """Kills the task's process."""
@@ -120,14 +130,13 @@ class Watch:
     def __init__(self, ray: Any) -> None:
         context = ray.get_runtime_context()
         self._ray, self._node = ray, context.get_node_id()
-        host, _, port = context.gcs_address.rpartition(":")
-        self._head, self._answered = (host.strip("[]"), int(port)), time.monotonic()
+        self._head, self._answered = _head_of(context.gcs_address), time.monotonic()
         self.answers = True  # at the last look
 
     def lost(self) -> str:
         """Why it is lost; "" where it is not."""
         try:
-            socket.create_connection(self._head, timeout=LOOK_S).close()
+            self._head.knock()
         except OSError as error:
             self.answers = False
             silent_s = time.monotonic() - self._answered
@@ -135,6 +144,29 @@ class Watch:
         self.answers, self._answered = True, time.monotonic()
         alive = any(node["NodeID"] == self._node and node["Alive"] for node in self._ray.nodes())
         return "" if alive else "the node of this process has left the cluster"
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a cluster's head listens."""
+
+    host: str
+    port: int
+
+    def knock(self) -> None:
+        """Raises OSError where nobody answers."""
+        socket.create_connection((self.host, self.port), timeout=LOOK_S).close()
+
+
+def _head_of(address: str) -> Head:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or int(port) >= 2**16:
+        raise ValueError(f"--address: got {address!r}; expected HOST:PORT of a Ray cluster, ray://HOST:PORT, or auto")
+    return Head(host.strip("[]"), int(port))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 def _load() -> Any:
