@@ -1,14 +1,14 @@
 """What a search costs beside its trainings alone, how long a small one takes, and the record of a comparison.
 
 usage: python -m benchmarks.search [--tasks NAME,...] [--rounds N] [--json FILE]
-       python -m benchmarks.search --from DIR [--json FILE]
+       python -m benchmarks.search --from DIR [--json FILE] [--picture FILE.svg]
 
   overhead   the same trainings in a loop and by `augengine search` with one worker, in turns: whole commands, the time
              behind the first training, and CPU time, which other load moves less
   digits     `augengine search` of 12 trials on digits with two workers
 
 --from measures nothing: it prints the comparison in the --out folder of a search that ran with --compare, and writes
-benchmarks/results/search-<date>.json of what the folder has.
+benchmarks/results/search-<date>.json of what the folder has; --picture draws its arms.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import Any
 
 import augengine as ae
 from augengine.search.compare import Comparison
+from augengine.search.figures import arms_chart, standalone
 from augengine.search.methods.random_search import random_search
 from augengine.search.run import child_of, facts_of
 from augengine.search.settings import Settings
@@ -46,6 +47,8 @@ def main() -> int:
     about = machine(options)
     if options.folder:
         record(options.folder, options.json or ROOT / "benchmarks" / "results" / f"search-{about['date']}.json", about)
+        if options.picture:
+            options.picture.write_text(standalone(arms_chart(_comparison(options.folder))))
         return 0
     print(", ".join(f"{name} {value}" for name, value in about.items() if not isinstance(value, dict)))
     results = {}
@@ -64,6 +67,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--from", dest="folder", type=Path, metavar="DIR", help="the --out folder of a search")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="of the comparison, with --from")
     options = parser.parse_args()
     options.tasks = options.tasks.split(",")
     if unknown := set(options.tasks) - set(TASKS):
@@ -187,15 +191,20 @@ def record(folder: Path, path: Path, about: dict[str, Any]) -> None:
 
     Raises FileNotFoundError where the search had no comparison.
     """
-    parts = {name: _read(folder / f"{name}.json") for name in PARTS}
-    if parts["comparison"] is None:
-        raise FileNotFoundError(f"{folder / 'comparison.json'}: is not there; the search ran without --compare")
+    comparison, parts = _comparison(folder), {name: _read(folder / f"{name}.json") for name in PARTS}
     kept = {key: value for key, value in about.items() if key not in ("rounds", "seconds", "keep_memory", "load")}
     data = {**kept, "search": _facts(folder), **{name: part for name, part in parts.items() if part is not None}}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1) + "\n")
-    print(Comparison.from_data(parts["comparison"]))
+    print(comparison)
     print(f"written to {path}")
+
+
+def _comparison(folder: Path) -> Comparison:
+    data = _read(folder / "comparison.json")
+    if data is None:
+        raise FileNotFoundError(f"{folder / 'comparison.json'}: is not there; the search ran without --compare")
+    return Comparison.from_data(data)
 
 
 def _read(path: Path) -> Any:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from xml.etree import ElementTree
 
 import pytest
 from test_benchmark_train import cifar_photos
@@ -101,8 +102,9 @@ def folder_of_a_search(root):
 
 
 def test_a_searchs_folder_becomes_a_record_with_its_machine(tmp_path, monkeypatch, capsys):
-    found, path = folder_of_a_search(tmp_path), tmp_path / "record.json"
-    monkeypatch.setattr(sys, "argv", ["search", "--from", str(tmp_path), "--json", str(path)])
+    found, path, picture = folder_of_a_search(tmp_path), tmp_path / "record.json", tmp_path / "arms.svg"
+    words = ["search", "--from", str(tmp_path), "--json", str(path), "--picture", str(picture)]
+    monkeypatch.setattr(sys, "argv", words)
     assert search.main() == 0
     assert capsys.readouterr().out == f"{found}\nwritten to {path}\n"
     record = json.loads(path.read_text())
@@ -112,6 +114,9 @@ def test_a_searchs_folder_becomes_a_record_with_its_machine(tmp_path, monkeypatc
     assert record["search"]["subset"] == 64
     assert {"cpu", "cores", "commit", "python", "versions", "date"} <= record.keys()
     assert "correlation" not in record
+    drawn = ElementTree.fromstring(picture.read_text())  # an XML file by itself, with its own colours
+    assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "--best: " in drawn[0].text
 
 
 def test_a_folder_without_a_comparison_has_no_record(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from importlib.resources import files
 from io import StringIO
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -66,6 +67,17 @@ def schedule_chart(schedule: Sequence[Policy]) -> str:
     label = "How strongly each op is applied in each part of a training"
     inches = (9.5, 0.9 + CELL_INCHES * max(1, len(rows)))
     return _drawn("schedule", label, inches, lambda figure: _draw_schedule(figure, rows, len(schedule)))
+
+
+def colors() -> str:
+    """The CSS of a page's colours, bright and dark, by the names that charts have for them."""
+    return files("augengine.search").joinpath("colors.css").read_text("utf-8")
+
+
+def standalone(chart: str) -> str:
+    """A chart as an SVG file of its own."""
+    paper = '<rect width="100%" height="100%" fill="var(--paper)"/>'
+    return chart.replace(">", f"><style>\n{colors()}</style>{paper}", 1)
 
 
 def strengths(schedule: Sequence[Policy]) -> dict[str, list[float]]:

@@ -72,7 +72,7 @@ def write_report(report: Report, path: Path) -> None:
 def report_html(report: Report) -> str:
     """The page: nothing in it is loaded from elsewhere, and nothing runs."""
     title = escape(f"Policy search on {report.settings.data}: {report.settings.method}")
-    css = files("augengine.search").joinpath("report.css").read_text("utf-8")
+    css = figures.colors() + files("augengine.search").joinpath("report.css").read_text("utf-8")
     head = f'<meta charset="utf-8"><title>{title}</title><style>\n{css}</style>'
     viewport = '<meta name="viewport" content="width=device-width">'
     body = "\n".join([f"<h1>{title}</h1>", _summary(report), _verdict(report), *_sections(report)])
