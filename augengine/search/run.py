@@ -20,6 +20,7 @@ from augengine.search.methods import Found, method_named
 from augengine.search.report import Cost, Report, write_report
 from augengine.search.runner import Runner
 from augengine.search.settings import Settings
+from augengine.search.splits import task_for
 from augengine.search.study import Study
 from augengine.search.trial import Trial, policy_of
 from augengine.train.durable import replace_file
@@ -109,6 +110,8 @@ def search(settings: Settings, upkeep: Upkeep) -> Finding:
         stack.enter_context(_logged(upkeep.out / "search.log"))
         child, study = child_of(settings), _study(settings, upkeep)
         tasks = child.check()
+        if settings.method == "fast-autoaugment":
+            task_for(tasks, f"fold 1/{settings.folds}")
         engine = engine or stack.enter_context(_closing(_engine(settings, upkeep)))
         shown = stack.enter_context(progress())
         runner = Runner(child, engine, study, shown, upkeep.retries, upkeep.timeout_s, settings.trials, settings.counts)

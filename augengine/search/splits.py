@@ -23,7 +23,12 @@ def open_splits(data: str, subset: int | None, held_out: int | None) -> dict[str
     """
     if subset is not None:
         held_out = held_out or max(1, subset // HELD_OUT)
-        whole = open_task(data, subset + held_out)
+        try:
+            whole = open_task(data, subset + held_out)
+        except ValueError as error:
+            if not str(error).startswith("--subset"):
+                raise
+            raise ValueError(f"--subset {subset} and {held_out} held out: {error}") from error
         order = list(range(len(whole.train)))
     else:
         whole = open_task(data)
@@ -44,6 +49,8 @@ def task_for(splits: dict[str, Task], split: str) -> Task:
         raise ValueError(f"split: got {split!r}; expected val, test, or fold 1/5")
     number, folds = int(found[1]) - 1, int(found[2])
     task, images = splits["val"], range(len(splits["val"].train))
+    if not (2 <= folds <= len(images) and 0 <= number < folds):
+        raise ValueError(f"--folds: got {split} of {len(images)} training images; expected 2 folds to {len(images)}")
     rest, own = ([i for i in images if (i % folds == number) == is_own] for is_own in (False, True))
     return replace(task, train=part_of(task.train, rest), val=part_of(task.train, own))
 
