@@ -21,7 +21,7 @@ from augengine.search.report import Cost, Report, write_report
 from augengine.search.runner import Runner
 from augengine.search.settings import Settings
 from augengine.search.splits import task_for
-from augengine.search.study import Study
+from augengine.search.study import Study, sqlite_url
 from augengine.search.trial import Trial, policy_of
 from augengine.train.durable import replace_file
 from augengine.train.progress import progress
@@ -141,11 +141,11 @@ def facts_of(settings: Settings) -> dict[str, Any]:
 
 
 def _study(settings: Settings, upkeep: Upkeep) -> Study:
-    url = upkeep.storage or f"sqlite:///{upkeep.out / 'study.db'}"
+    url = upkeep.storage or sqlite_url(upkeep.out / "study.db")
     name = upkeep.name or upkeep.out.resolve().name
     study = Study(url, name, facts_of(settings), upkeep.out / "weights", upkeep.resume)
     if upkeep.resume and not study.told:
-        log.warning("--resume: %s has no trials that ended; the search starts at its beginning", url)
+        log.warning("--resume: %s has no trials that ended; the search starts at its beginning", study.place)
     return study
 
 

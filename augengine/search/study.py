@@ -6,9 +6,10 @@ was asked by a search that is gone is taken over by the next. Optuna's own dashb
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Study:
     """
 
     def __init__(self, url: str, name: str, facts: Mapping[str, Any], folder: Path, resume: bool) -> None:
-        self._optuna, self._url, self._folder = _load("optuna"), url, folder
+        self._optuna, self.place, self._folder = _load("optuna"), without_password(url), folder
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         self.told: dict[str, Told] = {}
         self._asked: dict[str, Any] = {}  # Optuna's trials
@@ -63,7 +64,7 @@ class Study:
     def _check(self, kept: Mapping[str, Any] | None, facts: dict[str, Any], begun: bool, resume: bool) -> None:
         if begun and not resume:
             raise ValueError(
-                f"{self._study.study_name} at {self._url} has trials; expected --resume to go on with it, "
+                f"{self._study.study_name} at {self.place} has trials; expected --resume to go on with it, "
                 "or another --out"
             )
         kept, wanted = kept or {}, json.loads(json.dumps(facts))
@@ -84,10 +85,13 @@ class Study:
             told = Told(found.number, trial, outcome, attrs.get("error", ""), attrs.get("elapsed_s", 0.0))
             self.told.setdefault(trial.key, told)
         else:
-            self._asked.setdefault(trial.key, self._optuna.trial.Trial(self._study, found._trial_id))
+            with self._guarded():
+                self._asked.setdefault(trial.key, self._optuna.trial.Trial(self._study, found._trial_id))
 
     def ask(self, trial: Trial) -> int:
         """The trial's number, under which it is told; that of before, where it was asked and not told."""
+        if trial.key in self.told:
+            return self.told[trial.key].number
         if trial.key not in self._asked:
             with self._guarded():
                 asked = self._study.ask()
@@ -102,7 +106,7 @@ class Study:
             replace_file(self._place(trial.key), outcome.weights)
         about = {"loss": outcome.loss, "seconds": outcome.seconds, "device": outcome.device, "elapsed_s": elapsed_s}
         self._end(trial, about, "COMPLETE", outcome.score)
-        self.told[trial.key] = Told(self.ask(trial), trial, outcome, "", elapsed_s)
+        self.told[trial.key] = Told(self.ask(trial), trial, replace(outcome, weights=None), "", elapsed_s)
 
     def give_up(self, trial: Trial, error: str, elapsed_s: float) -> None:
         """Keeps that a trial failed as often as it may; it stays so, because later proposals go by it."""
@@ -135,16 +139,26 @@ class Study:
         """Errors of the storage in a sentence."""
         try:
             yield
-        except (ValueError, KeyError):
-            raise
         except ImportError as error:
-            raise ImportError(f"--storage {self._url}: its driver is missing: {error}") from error
+            raise ImportError(f"--storage {self.place}: its driver is missing: {error}") from error
         except Exception as error:
             cause = error.__cause__ or error
             said = (str(getattr(cause, "orig", None) or cause).splitlines() or [""])[0] or type(cause).__name__
             raise StorageError(
-                f"--storage {self._url}: {said}; what was told before is kept, and --resume goes on from it"
+                f"--storage {self.place}: {said}; what was told before is kept, and --resume goes on from it"
             ) from error
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file; raises ValueError for a path that a URL reads otherwise, by version of SQLAlchemy."""
+    if set("?%") & set(str(path)):
+        raise ValueError(f"--out {path.parent}: has a ? or a %, which stand for others in a URL; expected none")
+    return f"sqlite:///{path}"
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
 
 
 def _load(module: str) -> Any:
