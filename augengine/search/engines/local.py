@@ -29,11 +29,11 @@ class LocalEngine:
         """Gives the job to a worker that waits, or to another one where that has died meanwhile."""
         worker = self._idle.pop() if self._idle else Worker(self._threads)
         try:
-            worker.connection.send(job)
+            worker.give(job)
         except OSError:
             worker.end()
             worker = Worker(self._threads)
-            worker.connection.send(job)
+            worker.give(job)
         self._busy[job.key] = worker
 
     def wait(self, timeout_s: float) -> Sequence[Ended]:
@@ -62,12 +62,12 @@ class LocalEngine:
 
 
 class Worker:
-    """One process, and the connection to it; what it prints goes to a file that has no name."""
+    """A process that runs a module, and the connection to it; what it prints goes to a file that has no name."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, module: str = "augengine.search.engines.worker") -> None:
         ours, its = socket.socketpair()
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        words = [sys.executable, "-m", "augengine.search.engines.worker", str(its.fileno())]
+        words = [sys.executable, "-m", module, str(its.fileno())]
         env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         # In a session of its own: an interrupt from the keyboard is the caller's to hear.
         self._process = subprocess.Popen(
@@ -76,6 +76,12 @@ class Worker:
         )  # fmt: skip
         its.close()
         self.connection = Connection(ours.detach())
+
+    def give(self, job: Job) -> None:
+        """Sends the job; what was said of others is forgotten."""
+        self._said.seek(0)  # of both processes, which share the place in the file
+        self._said.truncate()
+        self.connection.send(job)
 
     def last_words(self) -> str:
         """How it ended, and the end of what it said."""

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
@@ -11,20 +12,23 @@ from typing import Any
 from augengine.search.engines import Ended, Job
 
 
-def serve(connection: Connection) -> None:
-    """Answers each job with how it ended. The other end's close, or its process's death, ends this one at once."""
-    jobs: SimpleQueue[Job] = SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
+def serve(connection: Connection, answer: Callable[[Any], Any]) -> None:
+    """Answers what is sent, in turn. The other end's close, or its process's death, ends this one at once."""
+    sent: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, sent), daemon=True).start()
     while True:
-        connection.send(carried_out(jobs.get()))
+        connection.send(answer(sent.get()))
 
 
-def _listen(connection: Connection, jobs: "SimpleQueue[Any]") -> None:
+def _listen(connection: Connection, sent: "SimpleQueue[Any]") -> None:
     while True:
         try:
-            jobs.put(connection.recv())
+            sent.put(connection.recv())
         except (EOFError, OSError):
             os._exit(0)
+        except Exception:  # what was sent can't be unpickled: whoever sent it hears that this process ends
+            traceback.print_exc()
+            os._exit(1)
 
 
 def carried_out(job: Job) -> Ended:
@@ -36,4 +40,4 @@ def carried_out(job: Job) -> Ended:
 
 
 if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])))
+    serve(Connection(int(sys.argv[1])), carried_out)
