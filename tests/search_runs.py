@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import optuna
@@ -82,18 +83,19 @@ def kept(out, name=None):
     return {key: trial.value for key, trial in zip(keys, trials, strict=True)}
 
 
-def group(leader):
-    """{pid: its command line} of the processes of the session that this one leads, without those that have ended."""
-    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,sid=,stat=,args="], capture_output=True, text=True, check=True)
-    rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
-    return {int(pid): args for pid, sid, stat, args in rows if int(sid) == leader and "Z" not in stat}
+def processes(**of):
+    """{pid: its command line} of those with this `ppid` or `sid` that have not ended."""
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,sid=,stat=,args="], capture_output=True, text=True)
+    found = {}
+    for pid, ppid, sid, stat, args in (line.split(None, 4) for line in listed.stdout.splitlines()):
+        if of.items() <= {"ppid": int(ppid), "sid": int(sid)}.items() and "Z" not in stat:
+            found[int(pid)] = args
+    return found
 
 
 def workers(head):
-    """The processes that a search has started to train children: local ones lead sessions of their own."""
-    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
-    rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
-    return [int(pid) for pid, ppid, stat, args in rows if int(ppid) == head and "search.engines.worker" in args]
+    """Pids of the processes that a local engine has started, which lead sessions of their own."""
+    return [pid for pid, args in processes(ppid=head).items() if "search.engines.worker" in args]
 
 
 def kill(pid):
@@ -109,3 +111,19 @@ def lives(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+@cache
+def undisturbed_in(folder):
+    """The folder of a search that one worker has carried out without anything going wrong."""
+    out = folder / "undisturbed"
+    result = finish(out, *POPULATION, "--workers", 1)
+    assert (result["trials"], result["failed"], len(kept(out))) == (TRIALS, 0, TRIALS)
+    return out
+
+
+def assert_same(out, undisturbed):
+    """What was found, and what each trial gave, is the same to the last bit."""
+    for name in ("policy.json", "schedule.json"):
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert kept(out) == kept(undisturbed)

@@ -12,6 +12,7 @@ from search_runs import (
     PATIENCE_S,
     POPULATION,
     TRIALS,
+    assert_same,
     begin,
     finish,
     kept,
@@ -19,6 +20,7 @@ from search_runs import (
     lives,
     said,
     told,
+    undisturbed_in,
     wait_told,
     wait_until,
     workers,
@@ -27,17 +29,7 @@ from search_runs import (
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The folder of a search that one worker has carried out without anything going wrong."""
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    result = finish(out, *POPULATION, "--workers", 1)
-    assert (result["trials"], result["failed"], len(kept(out))) == (TRIALS, 0, TRIALS)
-    return out
-
-
-def assert_same(out, undisturbed):
-    for name in ("policy.json", "schedule.json"):
-        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
-    assert kept(out) == kept(undisturbed)
+    return undisturbed_in(tmp_path_factory.getbasetemp())
 
 
 def kill_worker(head, draw):
@@ -84,7 +76,7 @@ def test_a_trial_that_raises_hangs_or_dies_is_reported_and_tried_again_within_a_
     log = (out / "search.log").read_text()
     # Trials 0 and 1 take turns: 0 raises; 1 raises; 0 hangs and is given up; 1 dies, which is no fault of its own, and
     # raises, which is.
-    assert log.count("RuntimeError: this network is fragile") == 3
+    assert log.count("RuntimeError: fragile") == 3
     assert log.count("trial 0 failed; it is tried again") == 1
     assert log.count("trial 0 failed and is given up: took longer than --timeout, 20 s") == 1
     assert log.count("trial 1 failed; it is tried again: the worker was killed by SIGKILL") == 1

@@ -3,22 +3,14 @@
 Nodes of a cluster need the same Python with augengine, and the data in the same place.
 """
 
-import logging
-import math
-import os
-import socket
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from importlib import import_module
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from augengine.search.engines import Ended, Job
-from augengine.search.engines.worker import carried_out
+from augengine.search.engines.local import Worker
 
-LOOK_S = 5.0  # how often the cluster is looked at
-LOST_S = 30.0  # for how long its head does not answer before it is lost; Ray ends its processes after 60 s
+PATIENCE_S = 120.0  # for an answer; Ray's own start takes seconds, and a look at a cluster that is lost up to 60
 
 
 class RayEngine:
@@ -27,150 +19,71 @@ class RayEngine:
     A task takes `threads` CPUs, and where there are GPUs an equal part of one, so that all workers find room. `workers`
     is never more than nodes that live have CPUs for. `address` is as in `ray.init`; None is a Ray of this machine's own
     with CPUs for all workers. Raises ImportError without Ray, and ConnectionError for a cluster that is not there, here
-    and, where it goes while trials are carried out, in `wait`.
+    and, where it goes while trials are carried out, in every method.
     """
+
+    workers: int
 
     def __init__(self, workers: int | None, address: str | None = None, threads: int = 1) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"--workers: got {workers}; expected 1 or more")
-        self._ray, self._asked, self._threads = _load(), workers, threads
-        self._owns, self._is_lost = not self._ray.is_initialized(), False
-        if self._owns:
-            self._connect(address)
-        self._watch = None if (address or "").startswith("ray://") else Watch(self._ray)
-        self._look()
-        self._task = self._ray.remote(max_retries=0, num_cpus=threads, num_gpus=self._gpu_share())(carried_out)
-        self._going: dict[Any, str] = {}  # keys of trials by the reference to how they end
-
-    def _connect(self, address: str | None) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-        cpus = max(os.cpu_count() or 1, (self._asked or 1) * self._threads)
-        own = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
-        logging.getLogger("ray").setLevel(logging.CRITICAL)  # some is said before ray.init has set it
+        self._driver: Worker | None = Worker(threads, "augengine.search.engines.ray_driver")
+        self._owed = 0  # answers; an interrupt may have left some
         try:
-            if address is not None and address != "auto":
-                _head_of(address).knock()  # Ray itself would try for a quarter of an hour
-            self._ray.init(**quiet, **(own if address is None else {"address": address}))
-        except (OSError, RuntimeError) as error:
-            raise ConnectionError(
-                f"--address {address or 'local'}: no Ray cluster answers: {_first_line(error)}"
-            ) from error
-
-    def _look(self) -> None:
-        """Counts the workers that the cluster has room for at present."""
-        self._looked, has = time.monotonic(), self._ray.cluster_resources()
-        room = max(1, int(has.get("CPU", 0)) // self._threads)
-        self._gpus = int(has.get("GPU", 0))
-        self.workers = min(self._asked or self._gpus or room, room)
-
-    def _gpu_share(self) -> float:
-        """Of a GPU for each task; Ray counts in ten-thousandths."""
-        return math.floor(1e4 / math.ceil(self.workers / self._gpus)) / 1e4 if self._gpus else 0.0
+            self._ask("Driver", workers, address, threads)
+        except BaseException:
+            self._end()
+            raise
 
     def start(self, job: Job) -> None:
         """Gives the job to Ray, which finds a node for it."""
-        if Path(job.child.data).is_dir():  # nodes have another working folder
-            job = replace(job, child=replace(job.child, data=str(Path(job.child.data).resolve())))
-        self._going[self._task.remote(job)] = job.key
+        self._ask_cluster("start", job)
 
     def wait(self, timeout_s: float) -> Sequence[Ended]:
         """What tasks gave; those whose process or node died are told, whatever they had reached."""
-        if time.monotonic() - self._looked > LOOK_S:
-            self._check()
-        if not self._going:
-            return []
-        try:
-            ready, _ = self._ray.wait(list(self._going), timeout=timeout_s)
-        except self._ray.exceptions.RayError as error:
-            raise self._lost(_first_line(error)) from error
-        return [self._ended(reference, self._going.pop(reference)) for reference in ready]
-
-    def _ended(self, reference: Any, key: str) -> Ended:
-        exceptions = self._ray.exceptions
-        try:
-            return self._ray.get(reference)  # type: ignore[no-any-return]
-        except exceptions.LocalRayletDiedError as error:
-            raise self._lost("the node of this process has died") from error
-        except exceptions.RayTaskError as error:  # of what stands before the trial: that it can't be unpickled there
-            return Ended(key, error=str(error).strip())
-        except exceptions.RayError as error:
-            return Ended(key, error=f"the worker is gone: {type(error).__name__}: {_first_line(error)}", died=True)
-
-    def _check(self) -> None:
-        """Ray waits for ever where its node on this machine has died, and ends this process where its head has."""
-        if self._watch is not None and (why := self._watch.lost()):
-            raise self._lost(why)
-        if self._watch is None or self._watch.answers:
-            self._look()
-
-    def _lost(self, why: str) -> ConnectionError:
-        self._is_lost = True
-        return ConnectionError(f"--engine ray: {why}; what was told is kept, and --resume goes on with it")
+        return self._ask_cluster("wait", timeout_s)  # type: ignore[no-any-return]
 
     def stop(self, key: str) -> None:
         """Kills the task's process."""
-        reference = next(ref for ref, its in self._going.items() if its == key)
-        del self._going[reference]
-        self._ray.cancel(reference, force=True)
+        self._ask_cluster("stop", key)
 
     def close(self) -> None:
         """Stops all tasks, and a Ray of our own with its processes."""
-        if self._is_lost:
-            return
-        for key in list(self._going.values()):
-            self.stop(key)
-        if self._owns:
-            self._ray.shutdown()
+        if self._driver is not None:
+            with suppress(OSError):  # it is as gone as it shall be
+                self._ask("close")
+            self._end()
 
-
-class Watch:
-    """Looks whether the cluster is there: whether its head answers and the node that we belong to lives."""
-
-    def __init__(self, ray: Any) -> None:
-        context = ray.get_runtime_context()
-        self._ray, self._node = ray, context.get_node_id()
-        self._head, self._answered = _head_of(context.gcs_address), time.monotonic()
-        self.answers = True  # at the last look
-
-    def lost(self) -> str:
-        """Why it is lost; "" where it is not."""
+    def _ask_cluster(self, name: str, *arguments: Any) -> Any:
         try:
-            self._head.knock()
+            return self._ask(name, *arguments)
         except OSError as error:
-            self.answers = False
-            silent_s = time.monotonic() - self._answered
-            return f"the cluster's head has not answered for {silent_s:.0f} s ({error})" if silent_s > LOST_S else ""
-        self.answers, self._answered = True, time.monotonic()
-        alive = any(node["NodeID"] == self._node and node["Alive"] for node in self._ray.nodes())
-        return "" if alive else "the node of this process has left the cluster"
+            self._end()
+            raise ConnectionError(
+                f"--engine ray: {error}; what was told is kept, and --resume goes on with it"
+            ) from error
 
+    def _ask(self, name: str, *arguments: Any) -> Any:
+        """What the driver gives, or raises; OSError where it gives nothing."""
+        if self._driver is None:
+            raise ConnectionError("the cluster is gone")
+        try:
+            self._driver.connection.send((name, arguments))
+            self._owed += 1
+            while self._owed:
+                if not self._driver.connection.poll(PATIENCE_S):
+                    raise ConnectionError(f"Ray has not answered for {PATIENCE_S:.0f} s")
+                good, given, workers = self._driver.connection.recv()
+                self._owed -= 1
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            how, self._driver = self._driver.last_words().partition(":")[0], None
+            raise ConnectionError(how.replace("the worker", "the process that speaks with Ray")) from error
+        if not good:
+            raise given
+        self.workers = workers
+        return given
 
-@dataclass(frozen=True)
-class Head:
-    """Where a cluster's head listens."""
-
-    host: str
-    port: int
-
-    def knock(self) -> None:
-        """Raises OSError where nobody answers."""
-        socket.create_connection((self.host, self.port), timeout=LOOK_S).close()
-
-
-def _head_of(address: str) -> Head:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or int(port) >= 2**16:
-        raise ValueError(f"--address: got {address!r}; expected HOST:PORT of a Ray cluster, ray://HOST:PORT, or auto")
-    return Head(host.strip("[]"), int(port))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
-
-
-def _load() -> Any:
-    try:
-        return import_module("ray")
-    except ImportError as error:
-        raise ImportError("--engine ray: Ray is not installed; pip install 'augengine[search]'") from error
+    def _end(self) -> None:
+        if self._driver is not None:
+            self._driver.end()
+        self._driver = None
