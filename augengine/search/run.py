@@ -61,7 +61,7 @@ class Upkeep:
         least = {"workers": 1, "retries": 0, "timeout_s": 1, "compare_epochs": 1}
         for name, at_least in least.items():
             value = getattr(self, name)
-            if value is not None and value < at_least:
+            if value is not None and not value >= at_least:
                 option = name.removesuffix("_s").replace("_", "-")
                 raise ValueError(f"--{option}: got {value}; expected {at_least} or more")
         check_seeds(self.compare_seeds)
@@ -71,8 +71,9 @@ class Upkeep:
 class Result:
     """What a search gave: the sum of policy.json, the best score of any trial, and what it all took.
 
-    `seconds` are those of searching, over all calls of it; `child_seconds` the sum of the trials' own, of which
-    `gpu_seconds` were on a GPU; `compare_seconds` those of the comparison's and the rank correlation's trainings.
+    `seconds` are those of searching until its last trial was told, over all calls of it; `child_seconds` the sum of the
+    trials' own, of which `gpu_seconds` were on a GPU; `compare_seconds` those of the comparison's and the rank
+    correlation's trainings.
     """
 
     policy_sha256: str
@@ -129,6 +130,10 @@ def child_of(settings: Settings) -> Child:
     recipe = settings.whole_recipe
     if recipe.schedule == "plateau":
         raise ValueError('--recipe: has schedule = "plateau"; expected another, because children are measured once')
+    if recipe.distill_from is not None:
+        raise ValueError(
+            f"--recipe: has distill_from = {recipe.distill_from!r}; expected none, as children have no teacher"
+        )
     return Child(
         settings.data, settings.child_model, recipe.to_toml(), settings.subset, settings.held_out, settings.threads
     )
@@ -196,7 +201,7 @@ def _result(runner: Runner, policy: Policy) -> Result:
     ended = [one.outcome for one in told if one.outcome is not None]
     return Result(
         hashlib.sha256(policy.to_json().encode()).hexdigest(), runner.best(), len(told), len(told) - len(ended),
-        round(runner.elapsed_s, 3), round(sum(one.seconds for one in ended), 3),
+        max((one.elapsed_s for one in told), default=0.0), round(sum(one.seconds for one in ended), 3),
         round(sum(one.seconds for one in ended if one.device != "cpu"), 3),
     )  # fmt: skip
 
