@@ -1,5 +1,6 @@
 """The search's page says what there is."""
 
+import json
 import re
 import shlex
 from argparse import ArgumentParser
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from augengine.cli import parser
+from augengine.search.compare import Comparison
 from augengine.search.methods import method_named
 from augengine.search.run import Upkeep
 from augengine.search.settings import Settings
@@ -16,6 +18,7 @@ from augengine.search.space import PAPER_OPS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+RECORD = ROOT / "benchmarks" / "results" / "search-2026-11-27.json"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TRAINERS = {"--help", "--json", "--data", "--model", "--recipe", "--set"}  # told of as the trainer's
 
@@ -27,7 +30,8 @@ def search_parser() -> ArgumentParser:
 
 def test_it_names_every_option_and_no_other():
     options = {word for action in search_parser()._actions for word in action.option_strings if word[:2] == "--"}
-    named = set(re.findall(r"--[a-z][a-z-]*", PAGE))
+    page = re.sub(r"^python -m benchmarks.*", "", PAGE, flags=re.MULTILINE)
+    named = set(re.findall(r"--[a-z][a-z-]*", page))
     assert options - TRAINERS <= named
     assert named <= options
 
@@ -63,8 +67,22 @@ def test_it_tells_the_size_of_the_papers_space():
 def test_its_commands_and_the_readmes_are_taken():
     text = README[README.index("## Search a policy") : README.index("## Exact")]
     blocks = [block for page in (PAGE, text) for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)]
-    lines = [line.split("#")[0] for block in blocks for line in block.splitlines()]
-    assert len(lines) == 7
+    whole = [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
+    lines = [line.split("#")[0] for line in whole if line.startswith("augengine")]
+    assert len(lines) == 8
     for line in lines:
         words = [word for word in shlex.split(line)[1:] if word != "..."]
         parser().parse_args(words if "--data" in words else [*words, "--data", "digits"])
+
+
+def test_its_table_is_the_record():
+    table = json.loads(RECORD.read_text())["comparison"]
+    kept = {row.name: row for row in Comparison.from_data(table).arms}
+    rows = re.findall(r"^\| ([^|]+) \| (.*) \|$", PAGE.split("## What it found")[1], re.MULTILINE)
+    told = {name: cells.replace("*", "").split(" | ") for name, cells in rows if name in kept}
+    assert list(told) == list(kept)
+    for name, (accuracy, interval, difference, *_, p) in told.items():
+        assert [accuracy, interval] == [f"{100 * kept[name].mean:.2f}", "{:.2f} to {:.2f}".format(
+            *(100 * end for end in kept[name].interval))]  # fmt: skip
+        if difference.strip():
+            assert [difference, p] == [f"{100 * kept[name].difference:+.2f}", f"{kept[name].p_holm:.3f}"]
