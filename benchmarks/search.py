@@ -27,7 +27,7 @@ import augengine as ae
 from augengine.search.compare import Comparison
 from augengine.search.figures import arms_chart, standalone
 from augengine.search.methods.random_search import random_search
-from augengine.search.run import child_of, facts_of
+from augengine.search.run import STUDY, child_of, facts_of
 from augengine.search.settings import Settings
 from augengine.search.study import Study
 from benchmarks.cpu import machine
@@ -140,7 +140,7 @@ def searched(settings: Settings) -> Seconds:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "search"
         _, whole, cpu = timed(command(settings, out, 1))
-        study = Study(f"sqlite:///{out / 'study.db'}", out.name, facts_of(settings), out, resume=True)
+        study = Study(f"sqlite:///{out / 'study.db'}", STUDY, facts_of(settings), out, resume=True)
         ends = sorted(told.elapsed_s for told in study.told.values())
     return Seconds(whole, ends[-1] - ends[0], cpu)
 

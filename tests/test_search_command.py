@@ -57,7 +57,7 @@ def test_the_last_line_has_what_was_found(searched):
     policy = (out / "policy.json").read_bytes()
     assert result["policy_sha256"] == hashlib.sha256(policy).hexdigest()
     (summary,) = optuna.get_all_study_summaries(f"sqlite:///{out / 'study.db'}")
-    assert (summary.study_name, summary.n_trials, summary.best_trial.value) == ("found", 6, result["best_score"])
+    assert (summary.study_name, summary.n_trials, summary.best_trial.value) == ("augengine", 6, result["best_score"])
     assert (result["trials"], result["failed"]) == (6, 0)
     assert result["child_seconds"] > 0
     assert result["gpu_seconds"] == (result["child_seconds"] if torch.cuda.is_available() else 0)
@@ -83,7 +83,7 @@ def test_the_folder_has_a_report_and_a_log(searched):
 
 def test_a_search_that_has_ended_gives_its_result_again(searched, tmp_path):
     out, result = searched
-    copied = shutil.copytree(out, tmp_path / "found")
+    copied = shutil.copytree(out, tmp_path / "renamed")
     (copied / "policy.json").unlink()
     code, last, _ = search(*SMALL, *COUNTS, "--out", copied, "--json", "--resume", "--workers", 1)
     assert (code, json.loads(last)) == (0, result)

@@ -56,7 +56,8 @@ def add_options(command: argparse.ArgumentParser, field: Callable[[str], tuple[s
     add("--address", help="of a Ray cluster (default: one of this machine's own)")
     add("--workers", type=int, metavar="N", help="trials at a time (default: 2; ray: the cluster's CPUs)")
     add("--storage", metavar="URL", help="of an Optuna storage (default: SQLite in --out)")
-    add("--study", metavar="NAME", help="of the study there (default: the name of --out)")
+    add("--study", metavar="NAME", help="of the study there (default: augengine, and with --storage the name "
+        "of --out)")  # fmt: skip
     add("--retries", type=int, default=2, help="of a trial that fails (default: 2)")
     add("--timeout", type=float, default=3600.0, metavar="SECONDS", help="of a trial (default: 3600)")
     behind = command.add_argument_group("behind the search")

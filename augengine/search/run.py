@@ -29,6 +29,7 @@ from augengine.train.tasks import Task
 
 log = logging.getLogger("augengine")
 ENGINES = ("local", "ray")
+STUDY = "augengine"  # its name in SQLite of its own, which its folder may be renamed around
 PICTURES = 4  # images that the report shows policies on
 
 
@@ -42,7 +43,7 @@ class Upkeep:
     out: Path
     resume: bool = False
     storage: str | None = None  # any of Optuna's, by URL; None: SQLite in `out`
-    name: str | None = None  # of the study there; None: that of the folder
+    name: str | None = None  # of the study there; None: that of the folder, or augengine in its own SQLite
     engine: str = "local"
     workers: int | None = None
     address: str | None = None  # of a Ray cluster
@@ -147,7 +148,7 @@ def facts_of(settings: Settings) -> dict[str, Any]:
 
 def _study(settings: Settings, upkeep: Upkeep) -> Study:
     url = upkeep.storage or sqlite_url(upkeep.out / "study.db")
-    name = upkeep.name or upkeep.out.resolve().name
+    name = upkeep.name or (upkeep.out.resolve().name if upkeep.storage else STUDY)
     study = Study(url, name, facts_of(settings), upkeep.out / "weights", upkeep.resume)
     if upkeep.resume and not study.told:
         log.warning("--resume: %s has no trials that ended; the search starts at its beginning", study.place)
