@@ -6,15 +6,18 @@ from dataclasses import replace
 from random import Random
 
 import numpy as np
+import optuna
 import pytest
 from scipy import stats
 from training import made_task
 
 from augengine.policies import Policy
+from augengine.search import run
 from augengine.search.arms import arms
 from augengine.search.child import Child, child_recipe
 from augengine.search.compare import Comparison, compare, rows_of
-from augengine.search.correlation import correlation_of, rank_correlation
+from augengine.search.correlation import check_correlation, correlation_of, rank_correlation
+from augengine.search.engines import Ended
 from augengine.search.methods import Found
 from augengine.search.settings import Settings
 from augengine.search.trial import Outcome, Trial
@@ -196,23 +199,94 @@ def test_ps_are_adjusted_for_all_arms():
     assert (a.p_holm, b.p_holm) == (4 / 64, 14 / 64)
 
 
+def better(name, i):
+    """Of a searched policy that is better than all arms by 5 points, give or take the seed's luck."""
+    return 0.6 + 0.05 * (name == "searched") + np.random.default_rng((i, NAMES.index(name))).normal(0, 0.002)
+
+
 def test_a_policy_that_is_better_with_many_seeds_beats_what_costs_nothing():
-    noise = np.random.default_rng(0).normal(0, 0.002, (12, 8))
-    found = comparison(12, lambda name, i: 0.6 + 0.05 * (name == "searched") + noise[i, NAMES.index(name)])
-    assert found.verdict().startswith("The searched policy beats what costs nothing: it is ahead of crop and flip (+5.")
-    assert "no adjusted p below" not in found.verdict()
+    said = comparison(12, better).verdict()
+    assert said.startswith("The searched policy beats what costs nothing: it is ahead of no augmentation (+")
+    assert "no adjusted p below" not in said
+    assert "failed" not in said
+
+
+@pytest.mark.parametrize("rival", ["none", "crop and flip", "RandAugment", "TrivialAugment", "random policy"])
+def test_a_policy_that_one_free_arm_is_as_good_as_is_not_said_to_beat_them(rival):
+    said = comparison(12, lambda name, i: better("searched" if name == rival else name, i)).verdict()
+    assert said.startswith("The searched policy is not shown to beat what costs nothing")
+    assert said.count("not told apart from") == 1
+    assert said.count("ahead of") == 4
 
 
 def test_few_seeds_are_said_to_be_too_few_for_chance_to_be_excluded():
     found = comparison(5, lambda name, i: 0.6 + 0.05 * (name == "searched"))
     assert found.verdict() == (
         "The searched policy is not shown to beat what costs nothing: it is "
-        "ahead of crop and flip (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44), "
-        "ahead of RandAugment (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44), "
-        "ahead of TrivialAugment (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44), and "
-        "ahead of a random policy (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44); "
-        "5 seeds and 7 comparisons allow no adjusted p below 0.44."
+        "not told apart from no augmentation (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44), "
+        "not told apart from crop and flip (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44), "
+        "not told apart from RandAugment (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44), "
+        "not told apart from TrivialAugment (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44), and "
+        "not told apart from a random policy (+5.00 points, +5.00 to +5.00, p 0.062, adjusted 0.44); "
+        "5 pairs among 7 comparisons allow no adjusted p below 0.44."
     )
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_arms_whose_interval_alone_leaves_0_out_are_not_told_apart(sign):
+    odd_one = {"RandAugment": lambda i: -sign * (0.01 if i else -0.01)}  # of 9 differences one has another sign
+    found = comparison(9, lambda name, i: 0.6 + odd_one.get(name, lambda _: 0.0)(i))
+    row = rows(found)["RandAugment"]
+    low, high = row.difference_interval
+    assert low > 0 or high < 0
+    assert (row.p, row.p_holm) == pytest.approx((20 / 512, 7 * 20 / 512))  # 1 of 9 or none flipped, and all others
+    assert "not told apart from RandAugment" in found.verdict()
+
+
+@pytest.mark.parametrize(
+    ("failing", "said"),
+    [
+        ({("RandAugment", 3)}, "1 of 12 trainings of RandAugment failed"),
+        ({("none", 0), ("none", 9)}, "2 of 12 trainings of no augmentation failed"),
+        ({("searched", 5)}, "1 of 12 trainings of the searched policy failed"),
+        ({("random policy", 1), ("searched", 1)}, "1 of 12 trainings of a random policy failed; 1 of 12 trainings of "
+         "the searched policy failed"),
+    ],
+)  # fmt: skip
+def test_where_trainings_failed_that_is_said_and_nothing_is_beaten(failing, said):
+    verdict = comparison(12, lambda name, i: None if (name, i) in failing else better(name, i)).verdict()
+    assert verdict.startswith("The searched policy is not shown to beat what costs nothing: it is ahead of no aug")
+    assert verdict.endswith(f"; {said}.")
+    assert "not told apart" not in verdict
+
+
+def test_trainings_that_failed_of_what_is_no_free_arm_take_nothing_away():
+    failing = {("Cutout", 3), ("AutoAugment", 5)}
+    said = comparison(12, lambda name, i: None if (name, i) in failing else better(name, i)).verdict()
+    assert said.startswith("The searched policy beats what costs nothing")
+    assert "failed" not in said
+
+
+def test_too_few_trainings_are_said_to_have_failed():
+    found = comparison(4, lambda name, i: None if name == "searched" and i else 0.5)
+    assert found.verdict() == (
+        "Too few trainings ended to say whether the searched policy beats what costs nothing; "
+        "3 of 4 trainings of the searched policy failed."
+    )
+
+
+@pytest.mark.parametrize(
+    ("failing", "fewest", "floor"),
+    [("searched", 5, "0.44"), ("RandAugment", 5, "0.062"), ("Cutout", 8, None), ("searched", 9, None)],
+)
+def test_the_least_p_is_that_of_the_arm_with_the_fewest_pairs(failing, fewest, floor):
+    """All differences are alike, so that each p is as low as its pairs allow."""
+    found = comparison(9, lambda name, i: None if name == failing and i >= fewest else 0.5 + (name == "searched") / 9)
+    highest = max(row.p_holm for row in found.arms if row.p_holm is not None)
+    said = f"{fewest} pairs among 7 comparisons allow no adjusted p below {highest:.2g}"
+    assert (said in found.verdict()) == (highest >= 0.05) == (floor is not None)
+    assert ("allow no adjusted p" in found.verdict()) == (floor is not None)
+    assert floor in (None, f"{highest:.2g}")
 
 
 def test_a_policy_that_loses_or_differs_by_chance_is_said_to():
@@ -319,6 +393,48 @@ def test_equal_scores_have_no_rank_correlation():
 def test_few_pairs_have_an_interval_though_some_resamples_are_of_one_policy():
     low, high = correlation_of(6, 24, [(0.1, 0.2), (0.2, 0.1), (0.3, 0.4)]).interval
     assert -1 <= low <= high <= 1
+
+
+class AtOnce:
+    """An engine that gives each trial a score of its own in the place of training, the one begun last first."""
+
+    def __init__(self, workers, threads=1):
+        self.workers, self.jobs = workers, []
+
+    def start(self, job):
+        self.jobs.append(job)
+
+    def wait(self, timeout_s):
+        return [Ended(self.jobs[-1].key, outcome(int(self.jobs.pop().key[:8], 16) / 2**32))]
+
+    def close(self):
+        self.jobs = []
+
+
+@pytest.mark.parametrize("count", [9, 5, 3])
+def test_a_search_correlates_policies_spread_over_all_that_it_tried(count, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "LocalEngine", AtOnce)
+    settings = Settings("digits", trials=9, generation=4, budget=1, model="tiny", subset=60)
+    finding = run.search(settings, run.Upkeep(tmp_path / "out", correlate=count, compare_epochs=2))
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'out' / 'study.db'}")
+    scores = {epochs: [trial.value for trial in study.trials if trial.user_attrs["trial"]["epochs"] == epochs]
+              for epochs in (1, 2)}  # fmt: skip
+    assert len(scores[1]) == 9
+    short, long = zip(*finding.correlation.pairs, strict=True)
+    assert list(short) == sorted(scores[1], reverse=True)[:: 8 // (count - 1)]
+    assert sorted(long) == sorted(scores[2])
+
+
+@pytest.mark.parametrize("method", ["fast-autoaugment", "pba"])
+def test_methods_without_a_whole_training_of_a_policy_have_no_rank_correlation(method):
+    with pytest.raises(ValueError, match=f"--rank-correlation: got 5 with --method {method}; expected another method"):
+        check_correlation(replace(SETTINGS, method=method), 5, 24)
+
+
+def test_no_more_policies_are_ranked_than_are_tried():
+    check_correlation(SETTINGS, 48, 24)
+    with pytest.raises(ValueError, match=r"--rank-correlation: got 49 policies; expected no more than the --trials 48"):
+        check_correlation(SETTINGS, 49, 24)
 
 
 @pytest.mark.parametrize(

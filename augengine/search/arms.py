@@ -13,7 +13,7 @@ from augengine.transforms import Cutout, Transform, to_config
 
 SEARCHED, NONE, OWN, FLIPPED = "searched", "none", "the recipe's own", "crop and flip"
 RAND_AUGMENT, TRIVIAL_AUGMENT, RANDOM = "RandAugment", "TrivialAugment", "random policy"
-FREE = (FLIPPED, OWN, RAND_AUGMENT, TRIVIAL_AUGMENT, RANDOM)  # what costs no search
+FREE = (NONE, FLIPPED, OWN, RAND_AUGMENT, TRIVIAL_AUGMENT, RANDOM)  # what costs no search
 MOST_RANDOM = 25  # sub-policies of a random policy, as many as the paper's final policy has
 SMALL_SIDE = 64  # pixels up to which the policy found on CIFAR-10 is the published one that fits
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from augengine.search.arms import FREE, RANDOM, SEARCHED, arms, in_words
+from augengine.search.arms import FREE, NONE, RANDOM, SEARCHED, arms, in_words
 from augengine.search.methods import Found, Outcomes
 from augengine.search.settings import Settings
 from augengine.search.statistics import MOST_PAIRS, bootstrap_interval, holm, sign_flip_p
 from augengine.search.trial import Outcome, Trial
 from augengine.train.tasks import Task
 
-CHANCE = 0.05  # of the adjusted p, below which the searched policy is said to beat an arm
+CHANCE = 0.05  # of the adjusted p, below which two arms are told apart
+NAMES = {SEARCHED: "the searched policy", NONE: "no augmentation", RANDOM: f"a {RANDOM}"}  # in sentences
 Interval = tuple[float, float]
 
 
@@ -77,22 +78,28 @@ class Comparison:
     def verdict(self) -> str:
         """Whether the searched policy beats what costs nothing, in one sentence with the numbers.
 
-        It is said to beat an arm where the interval of the difference is above 0 and Holm's p below 0.05.
+        It is told apart from an arm where the interval of the difference leaves 0 out and Holm's p is below 0.05: with
+        few seeds the percentile bootstrap alone tells equal arms apart too often. It beats what costs nothing where it
+        is ahead of every such arm and none of these trainings failed: those that are left may not be like those lost.
         """
         rivals = [row for row in self.arms if row.name in FREE]
+        failed = "".join(_failed(row) for row in self.arms if row.failed and row.name in (*FREE, SEARCHED))
         if not rivals or any(row.difference_interval is None for row in rivals):
-            return "Too few trainings ended to say whether the searched policy beats what costs nothing."
-        beats = all(_ahead(row) == "ahead of" and (row.p_holm or 0.0) < CHANCE for row in rivals)
+            return f"Too few trainings ended to say whether the searched policy beats what costs nothing{failed}."
+        beats = not failed and all(_ahead(row) == "ahead of" for row in rivals)
         head = "beats what costs nothing" if beats else "is not shown to beat what costs nothing"
-        return f"The searched policy {head}: it is {_listed([_said(row) for row in rivals])}{self._floor()}."
+        listed = _listed([_said(row) for row in rivals])
+        return f"The searched policy {head}: it is {listed}{self._floor()}{failed}."
 
     def __str__(self) -> str:
         return f"{self.table()}\n{self.verdict()}"
 
     def _floor(self) -> str:
-        compared = sum(row.p is not None for row in self.arms)
-        floor = min(1.0, compared * 2 / 2**self.seeds)
-        said = f"; {self.seeds} seeds and {compared} comparisons allow no adjusted p below {floor:.2g}"
+        """That the arm of the fewest pairs can't be told apart, where it can't: where all p are as low as p can be."""
+        searched = next((row.accuracies for row in self.arms if row.name == SEARCHED), ())
+        pairs = [_pairs(row.accuracies, searched) for row in self.arms if row.p is not None]
+        floor = max(holm([2 / 2**count for count in pairs]))
+        said = f"; {min(pairs)} pairs among {len(pairs)} comparisons allow no adjusted p below {floor:.2g}"
         return said if floor >= CHANCE else ""
 
 
@@ -170,17 +177,26 @@ def _range(interval: Interval | None, form: str) -> str:
     return "" if interval is None else f"{100 * interval[0]:{form}} to {100 * interval[1]:{form}}"
 
 
+def _pairs(own: Sequence[float | None], searched: Sequence[float | None]) -> int:
+    return sum(None not in pair for pair in zip(own, searched, strict=True))
+
+
+def _failed(row: ArmRow) -> str:
+    return f"; {row.failed} of {len(row.accuracies)} trainings of {NAMES.get(row.name, row.name)} failed"
+
+
 def _ahead(row: ArmRow) -> str:
     low, high = row.difference_interval or (0.0, 0.0)
+    if row.p_holm is None or row.p_holm >= CHANCE:
+        return "not told apart from"
     return "ahead of" if low > 0 else "behind" if high < 0 else "not told apart from"
 
 
 def _said(row: ArmRow) -> str:
     """The row's part of the verdict."""
     assert row.difference is not None
-    name = f"a {RANDOM}" if row.name == RANDOM else row.name
     numbers = f"{100 * row.difference:+.2f} points, {_range(row.difference_interval, '+.2f')}"
-    return f"{_ahead(row)} {name} ({numbers}, p {row.p:.2g}, adjusted {row.p_holm:.2g})"
+    return f"{_ahead(row)} {NAMES.get(row.name, row.name)} ({numbers}, p {row.p:.2g}, adjusted {row.p_holm:.2g})"
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from augengine.search.statistics import RESAMPLES, middle
 from augengine.search.trial import Trial
 
 LEAST = 3  # policies, of which a rank correlation says anything
+WITHOUT = ("fast-autoaugment", "pba")  # methods that train no child to its end by one policy
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,15 @@ def _strength(interval: tuple[float, float]) -> str:
 
 def check_correlation(settings: Settings, count: int, epochs: int) -> None:
     """Raises ValueError that names the option where so many policies can't be ranked by the longer budget."""
+    if settings.method in WITHOUT:
+        raise ValueError(
+            f"--rank-correlation: got {count} with --method {settings.method}; expected another method, as it gives no "
+            "policy a score of a whole training"
+        )
+    if count > settings.trials:
+        raise ValueError(
+            f"--rank-correlation: got {count} policies; expected no more than the --trials {settings.trials}"
+        )
     if count < LEAST or epochs <= settings.epochs:
         raise ValueError(
             f"--rank-correlation: got {count} policies and {epochs} epochs; expected {LEAST} policies or more, "
