@@ -1,10 +1,13 @@
 """Successive halving beside numbers made by hand, and the joining of the best children."""
 
+from contextlib import nullcontext
+
 import pytest
-from made_outcomes import outcome, policy_of, settings
+from made_outcomes import drive, outcome, policy_of, settings
 
 from augengine.policies import Policy
-from augengine.search.methods.children import best_joined, generation_sizes, rungs, train_children
+from augengine.search.methods.children import best_joined, check_halving, generation_sizes, rungs, train_children
+from augengine.search.methods.random_search import random_search
 
 
 def policies(count):
@@ -42,6 +45,25 @@ def trained(made, scores):
 )
 def test_rounds_grow_by_eta_as_the_children_shrink_by_it(halving, budget, count, expected):
     assert rungs(settings("random", halving=halving, budget=budget), count) == expected
+
+
+@pytest.mark.parametrize(
+    ("halving", "generation", "trials", "budget", "refused"),
+    [(2, 2, 9, 2, False), (2, 8, 2, 12, False), (8, 8, 8, 8, False), (2, 1, 9, 12, True), (2, 8, 1, 12, True),
+     (9, 8, 48, 12, True), (3, 8, 48, 2, True)],
+)  # fmt: skip
+def test_halving_is_refused_where_it_would_train_as_without_it(halving, generation, trials, budget, refused):
+    made = settings("random", halving=halving, generation=generation, trials=trials, budget=budget)
+    generations, _ = drive(random_search(made), lambda _: 0.5)
+    assert all(trial.epochs == budget for trials in generations for trial in trials) == refused
+    said = rf"\(--generation {generation}, --trials {trials}\) and their {budget} epochs \(--budget\)"
+    named = pytest.raises(ValueError, match=f"--halving: got {halving}, by which nothing is halved; .*{said}")
+    with named if refused else nullcontext():
+        check_halving(made)
+
+
+def test_without_halving_there_is_nothing_to_refuse():
+    check_halving(settings("random", trials=1, budget=1))
 
 
 def test_halving_by_two_keeps_the_better_half_of_each_round():

@@ -1,5 +1,6 @@
 """Fast AutoAugment's folds and its TPE, beside a search of Optuna's own."""
 
+import sys
 from itertools import chain
 from random import Random
 
@@ -7,6 +8,7 @@ import optuna
 import pytest
 from made_outcomes import drive, policy_of, settings, share_of
 
+from augengine.search.methods import method_named
 from augengine.search.methods.fast_autoaugment import distributions, fast_autoaugment, tpe_study
 from augengine.search.methods.fast_autoaugment import policy_of as chosen_as
 from augengine.search.space import Space
@@ -133,6 +135,13 @@ def test_policy_that_was_not_measured_teaches_nothing_and_is_not_joined():
 def test_what_leaves_nothing_to_find_is_an_error(options, score, message):
     with pytest.raises(ValueError, match=message):
         run(score, **options)
+
+
+def test_optuna_that_is_missing_is_named_with_the_way_to_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "augengine.search.methods.fast_autoaugment")
+    with pytest.raises(ImportError, match=r"TPE is Optuna's; pip install 'augengine\[search\]'"):
+        method_named("fast-autoaugment")
 
 
 def test_a_third_of_a_folds_policies_is_random_and_twenty_at_most():

@@ -1,6 +1,8 @@
 """What all methods of a search have in common, driven with outcomes made up."""
 
 import hashlib
+import subprocess
+import sys
 from itertools import chain
 from random import Random
 
@@ -107,6 +109,21 @@ def test_halving_what_cannot_be_halved_is_an_error(name):
 def test_unknown_method_is_an_error():
     with pytest.raises(ValueError, match="--method: got 'grid'; expected one of random, "):
         method_named("grid")
+
+
+IMPORTED = """
+import sys
+from augengine.search.methods import METHODS, method_named
+method_named(sys.argv[1])
+print(*(name for name, module in METHODS.items() if f"augengine.search.methods.{module}" in sys.modules))
+print("optuna" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_other_method_is_imported(name):
+    done = subprocess.run([sys.executable, "-c", IMPORTED, name], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [name, str(name == "fast-autoaugment")]
 
 
 @pytest.mark.parametrize("name", ["random", "evolution", "autoaugment"])

@@ -41,9 +41,9 @@ class Space:
         for name in ("probabilities", "magnitudes"):
             if (values := getattr(self, name)) is not None and values < 2:
                 raise ValueError(f"Space.{name}: got {values}; expected 2 or more, or None for any number")
-        for name in ("sub_policies", "length"):
-            if not 1 <= getattr(self, name) <= 16:
-                raise ValueError(f"Space.{name}: got {getattr(self, name)}; expected 1 to 16")
+        for said, value in (("--sub-policies", self.sub_policies), ("Space.length", self.length)):
+            if not 1 <= value <= 16:
+                raise ValueError(f"{said}: got {value}; expected 1 to 16")
 
     @property
     def most(self) -> float:

@@ -8,6 +8,7 @@ in any order, by any number of workers; one that failed gives None, which counts
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 from augengine.policies import Policy
 from augengine.search.settings import Settings
@@ -25,25 +26,23 @@ class Found:
 Outcomes = Sequence[Outcome | None]
 Method = Generator[Sequence[Trial], Outcomes, Found]
 BEST_JOINED = 5  # policies that make the final one, 25 sub-policies of the paper's space (arXiv 1805.09501, 3)
+METHODS = {  # each a function, in the module of its name
+    "random": "random_search",
+    "randaugment": "randaugment",
+    "evolution": "evolution",
+    "autoaugment": "autoaugment",
+    "fast-autoaugment": "fast_autoaugment",
+    "pba": "pba",
+}
 
 
 def method_named(name: str) -> Callable[[Settings], Method]:
-    """The method of that name; raises ValueError naming those that there are."""
-    from augengine.search.methods.autoaugment import autoaugment
-    from augengine.search.methods.evolution import evolution
-    from augengine.search.methods.fast_autoaugment import fast_autoaugment
-    from augengine.search.methods.pba import pba
-    from augengine.search.methods.randaugment import randaugment
-    from augengine.search.methods.random_search import random_search
+    """The method of that name, which alone is imported: others may need what is not installed.
 
-    known: dict[str, Callable[[Settings], Method]] = {
-        "random": random_search,
-        "randaugment": randaugment,
-        "evolution": evolution,
-        "autoaugment": autoaugment,
-        "fast-autoaugment": fast_autoaugment,
-        "pba": pba,
-    }
-    if name not in known:
-        raise ValueError(f"--method: got {name!r}; expected one of {', '.join(known)}")
-    return known[name]
+    Raises ValueError naming those that there are, and ImportError for what the method needs.
+    """
+    if name not in METHODS:
+        raise ValueError(f"--method: got {name!r}; expected one of {', '.join(METHODS)}")
+    module = import_module(f"augengine.search.methods.{METHODS[name]}")
+    method: Callable[[Settings], Method] = getattr(module, METHODS[name])
+    return method

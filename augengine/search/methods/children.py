@@ -44,6 +44,17 @@ def rungs(settings: Settings, count: int) -> list[int]:
     return lengths
 
 
+def check_halving(settings: Settings) -> None:
+    """Raises ValueError where halving would do nothing: where it has one round in a whole generation."""
+    count = min(settings.generation, settings.trials)
+    if settings.halving is not None and len(rungs(settings, count)) == 1:
+        raise ValueError(
+            f"--halving: got {settings.halving}, by which nothing is halved; expected no more than the {count} "
+            f"children trained at once (--generation {settings.generation}, --trials {settings.trials}) and their "
+            f"{settings.epochs} epochs (--budget)"
+        )
+
+
 def refuse_halving(settings: Settings, why: str) -> None:
     """Raises ValueError for a method whose children can't be halved."""
     if settings.halving is not None:

@@ -5,15 +5,18 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-
 from augengine.policies import Policy
 from augengine.search.methods import Found, Method
 from augengine.search.methods.children import refuse_halving
 from augengine.search.settings import Settings
 from augengine.search.space import Space
 from augengine.search.trial import Outcome, Trial, with_policy
+
+try:
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+except ImportError as error:
+    raise ImportError("fast-autoaugment's TPE is Optuna's; pip install 'augengine[search]'") from error
 
 BEST_OF = 20  # of so many policies of a fold one is joined: the published code takes 10 of 200
 MOST_RANDOM = 20  # policies of a fold that are drawn before TPE learns: those of hyperopt, which the paper used
