@@ -193,7 +193,7 @@ def record(folder: Path, path: Path, about: dict[str, Any]) -> None:
     """
     comparison, parts = _comparison(folder), {name: _read(folder / f"{name}.json") for name in PARTS}
     kept = {key: value for key, value in about.items() if key not in ("rounds", "seconds", "keep_memory", "load")}
-    data = {**kept, "search": _facts(folder), **{name: part for name, part in parts.items() if part is not None}}
+    data = {**kept, **_searched(folder), **{name: part for name, part in parts.items() if part is not None}}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1) + "\n")
     print(comparison)
@@ -211,14 +211,29 @@ def _read(path: Path) -> Any:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def _facts(folder: Path) -> Any:
-    """What was searched, of the study in the folder; None where its storage is elsewhere."""
+def _searched(folder: Path) -> dict[str, Any]:
+    """What was searched, and the scores of the search's trials in the order of their numbers, None for one that failed;
+    nothing where the study is in a storage elsewhere."""
+    if not (folder / "study.db").exists():
+        return {}
+    url = f"sqlite:///{folder / 'study.db'}"
+    name, facts = _facts(url)
+    told = Study(url, name, facts, folder, resume=True).told.values()
+    own = [one for one in told if one.trial.split != "test" and one.trial.epochs <= facts["budget"]]
+    ordered = sorted(own, key=lambda one: one.number)
+    return {"search": facts, "scores": [one.outcome and one.outcome.score for one in ordered]}
+
+
+def _facts(url: str) -> tuple[str, dict[str, Any]]:
+    """The name of the search's study, and what was searched: of the study that has a search's own name, or of the only
+    one. Raises ValueError where it isn't clear which."""
     import optuna
 
-    if not (folder / "study.db").exists():
-        return None
-    (study,) = optuna.get_all_study_summaries(f"sqlite:///{folder / 'study.db'}")
-    return study.user_attrs["augengine"]
+    found = {study.study_name: study.user_attrs for study in optuna.get_all_study_summaries(url)}
+    name = STUDY if STUDY in found else next(iter(found), "")
+    if name != STUDY and len(found) != 1:
+        raise ValueError(f"{url}: has the studies {', '.join(found) or 'none'}; expected {STUDY}, or one alone")
+    return name, found[name]["augengine"]
 
 
 TASKS = {"overhead": overhead, "digits": digits}

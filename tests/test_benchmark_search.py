@@ -4,17 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from xml.etree import ElementTree
 
+import optuna
 import pytest
 from test_benchmark_train import cifar_photos
 from training import made_task
 
 from augengine.search.compare import compare
 from augengine.search.methods import Found
-from augengine.search.run import facts_of
+from augengine.search.run import child_of, facts_of
 from augengine.search.settings import Settings
 from augengine.search.study import Study
 from augengine.search.trial import Outcome, Trial
@@ -77,7 +79,7 @@ def test_the_bare_loop_and_the_search_carry_out_the_same_trials_and_are_told_apa
     assert search.main() == 0
     (study,), (bare,) = studies, [json.loads(text) for text in told if text]
     assert {Trial.from_data(data).key for data in bare["trials"]} == set(study.told)
-    assert bare["child"] == facts_of(TINY)["child"]
+    assert bare["child"] == asdict(child_of(TINY))
     printed = capsys.readouterr().out
     assert "behind the first training" in printed
     assert "2 trials of 1 epochs with 2 workers" in printed
@@ -89,8 +91,15 @@ def test_the_bare_loop_and_the_search_carry_out_the_same_trials_and_are_told_apa
 
 
 def folder_of_a_search(root):
-    """What a search with --compare leaves, of made outcomes."""
-    Study(f"sqlite:///{root / 'study.db'}", "made", facts_of(TINY), root, resume=False)
+    """What a search with --compare and --rank-correlation leaves, of made outcomes; its second trial failed."""
+    study = Study(f"sqlite:///{root / 'study.db'}", "made", facts_of(TINY), root, resume=False)
+    policies = [TINY.space.random(Random(i)) for i in range(4)]
+    asked = [*map(TINY.child, policies), TINY.child(policies[0], 2), replace(TINY.child(policies[1]), split="test")]
+    for trial in asked:
+        study.ask(trial)
+    for i in (3, 0, 4, 2, 5):  # not in the order in which they were asked for
+        study.tell(asked[i], Outcome(i / 10, 1.0, 2.0, "cpu"), 1.0)
+    study.give_up(asked[1], "it raised", 1.0)
     generator = compare(TINY, Found(TINY.space.random(Random(0))), made_task(size=16, channels=1), 2, 1)
     trials = next(generator)
     with pytest.raises(StopIteration) as ended:
@@ -112,11 +121,37 @@ def test_a_searchs_folder_becomes_a_record_with_its_machine(tmp_path, monkeypatc
     assert record["result"] == {"trials": 2}
     assert record["search"]["data"] == "digits"
     assert record["search"]["subset"] == 64
+    assert record["scores"] == [0.0, None, 0.2, 0.3]
     assert {"cpu", "cores", "commit", "python", "versions", "date"} <= record.keys()
     assert "correlation" not in record
     drawn = ElementTree.fromstring(picture.read_text())  # an XML file by itself, with its own colours
     assert drawn.tag == "{http://www.w3.org/2000/svg}svg"
     assert "--best: " in drawn[0].text
+
+
+def recorded(folder, monkeypatch):
+    """The record of a folder."""
+    words = ["search", "--from", str(folder), "--json", str(folder / "record.json")]
+    monkeypatch.setattr(sys, "argv", words)
+    assert search.main() == 0
+    return json.loads((folder / "record.json").read_text())
+
+
+def test_of_several_studies_the_one_with_a_searchs_name_is_recorded(tmp_path, monkeypatch):
+    folder_of_a_search(tmp_path)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(storage=url, study_name="one's own")
+    with pytest.raises(ValueError, match="has the studies made, one's own; expected augengine, or one alone"):
+        recorded(tmp_path, monkeypatch)
+    Study(url, "augengine", facts_of(replace(TINY, seed=5)), tmp_path, resume=False)
+    record = recorded(tmp_path, monkeypatch)
+    assert (record["search"]["seed"], record["scores"]) == (5, [])
+
+
+def test_of_a_study_elsewhere_nothing_is_recorded(tmp_path, monkeypatch):
+    folder_of_a_search(tmp_path)
+    (tmp_path / "study.db").unlink()
+    assert not {"search", "scores"} & recorded(tmp_path, monkeypatch).keys()
 
 
 def test_a_folder_without_a_comparison_has_no_record(tmp_path, monkeypatch):

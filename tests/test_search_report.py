@@ -181,6 +181,19 @@ def test_the_arms_are_a_table_in_percent_and_points():
     assert cells["searched"][3:7] == ["", "", "", ""]
 
 
+@pytest.mark.parametrize(
+    ("scores", "said"), [([0.5, 0.61], "best score 61.00%"), ([0.0, None], "best score 0.00%"), ([None], None)]
+)
+def test_the_best_score_is_said_where_there_is_one(scores, said):
+    text = Elements(report_html(report_of(told=told_of(scores)))).text
+    assert ("best score" in text) == (said is not None)
+    assert said is None or said in text
+
+
+def test_the_clocks_time_is_said_to_be_the_searchs():
+    assert "the search, by the clock2 min 05 s" in Elements(report_html(report_of())).text
+
+
 def test_costs_stand_beside_the_published_ones():
     text = Elements(report_html(report_of(cost=EDGES["on GPUs"]["cost"]))).text
     assert "2.5 GPU hours" in text

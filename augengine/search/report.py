@@ -100,7 +100,7 @@ def _summary(report: Report) -> str:
     failed = sum(one.outcome is None for one in told)
     said = [f"{count(len(told), 'trial')}{f', {failed} of them failed' if failed else ''}"]
     said += [f"children of {count(settings.epochs, 'epoch')}", f"seed {settings.seed}"]
-    if best := best_score(told, settings):
+    if (best := best_score(told, settings)) is not None:
         said.append(f"best score {best:.2%}")
     said.append(f"{duration(report.cost.wall_s)} on {report.cost.device}")
     return f'<p class="faint">{escape(" · ".join(said))}</p>'
@@ -198,7 +198,7 @@ def _schedule(schedule: Sequence[Policy]) -> str:
 def _cost(report: Report) -> str:
     cost = report.cost
     mine = f"{cost.gpu_s / 3600:,.3g} GPU hours" if cost.gpu_s else f"{cost.child_s / 3600:,.3g} hours, no GPU"
-    took = [("whole command, by the clock", cost.wall_s), ("the search's trials together", cost.child_s)]
+    took = [("the search, by the clock", cost.wall_s), ("the search's trials together", cost.child_s)]
     took += [("of these on GPUs", cost.gpu_s)] if cost.gpu_s else []
     took += [("comparison and rank correlation, trials together", cost.compare_s)] if cost.compare_s else []
     times = table(("what", "#time"), [((name, duration(seconds)), False) for name, seconds in took])
