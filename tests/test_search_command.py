@@ -11,11 +11,14 @@ import optuna
 import pytest
 import torch
 from made_outcomes import share_of
+from photos import make_photo_folder
 
 import augengine as ae
 from augengine.cli import main
+from augengine.search import finish as finish_module
 from augengine.search import run as run_module
 from augengine.search.engines import Ended
+from augengine.search.splits import open_splits
 from augengine.search.trial import Outcome, policy_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -93,7 +96,7 @@ def test_a_search_that_has_ended_gives_its_result_again(searched, tmp_path):
 @pytest.mark.parametrize(("words", "said"), [
     ((), "has trials; expected --resume to go on with it, or another --out"),
     (("--resume", "--seed", "5"), "--resume: the study is of another search: seed was 0 and is 5"),
-    (("--resume", "--set", "lr=0.1"), "--resume: the study is of another search: child was"),
+    (("--resume", "--set", "lr=0.1"), "--resume: the study is of another search: recipe.lr was "),
 ])  # fmt: skip
 def test_a_folder_that_has_a_search_is_not_mixed_with_another(searched, words, said):
     before = (searched[0] / "policy.json").read_bytes()
@@ -170,6 +173,52 @@ def test_what_comes_behind_the_search_is_not_its_cost(made, tmp_path):
     assert json.loads((tmp_path / "out" / "correlation.json").read_text())["long_epochs"] == 2
 
 
+def test_another_policy_has_no_comparison_of_the_one_before(made, tmp_path):
+    words = (*SMALL, "--generation", "3", "--out", tmp_path / "out")
+    behind = ("--compare", "--compare-seeds", 3, "--rank-correlation", 3, "--compare-epochs", 2)
+    files = {"comparison.json", "correlation.json"}
+    assert search(*words, "--trials", 3, *behind)[0] == 0
+    assert search(*words, "--trials", 3, "--resume")[0] == 0  # the same policy
+    assert files <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert search(*words, "--trials", 12, "--resume")[0] == 0
+    assert not files & {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_the_report_is_there_before_the_comparison(made, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finish_module, "compare", interrupted)
+    assert search(*SMALL, *COUNTS, "--out", tmp_path / "out", "--compare")[0] == 130
+    assert {"policy.json", "report.html", "result.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_rank_correlation_of_too_few_is_a_warning_behind_the_search(made, tmp_path):
+    words = (*SMALL, "--trials", 4, "--generation", 4, "--budget", 2, "--halving", 2, "--rank-correlation", 3)
+    code, _, said = search(*words, "--compare-epochs", 4, "--out", tmp_path / "out")
+    assert code == 0, said
+    assert "--rank-correlation" in said
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_folder_whose_images_have_changed_is_refused(made, tmp_path):
+    data = make_photo_folder(tmp_path / "photos")
+    words = ("--data", data, "--model", "tiny", "--set", "image_size=32", "--budget", 1, *COUNTS)
+    assert search(*words, "--out", tmp_path / "out")[0] == 0
+    first = next(path for path in sorted(data.rglob("*")) if path.is_file())
+    shutil.copy(first, first.with_stem("another"))
+    open_splits.cache_clear()  # as in another process
+    code, _, said = search(*words, "--out", tmp_path / "out", "--resume")
+    assert code == 2
+    assert "--resume: the study is of another search: images was" in said
+
+
+def test_a_resume_of_nothing_is_said(made, tmp_path):
+    code, _, said = search(*SMALL, *COUNTS, "--out", tmp_path / "misspelt", "--resume")
+    assert code == 0
+    assert "has no trials that ended; the search starts at its beginning" in said
+
+
 def test_without_json_the_result_is_a_sentence(made, tmp_path):
     code, last, _ = search(*SMALL, *COUNTS, "--out", tmp_path / "out")
     assert code == 0
@@ -182,7 +231,7 @@ def test_a_search_whose_children_all_fail_says_so(made, tmp_path, monkeypatch):
     monkeypatch.setattr(made, "fail", True)
     code, last, said = search(*SMALL, *COUNTS, "--out", tmp_path / "out", "--retries", 0)
     assert (code, last) == (2, "")
-    assert "augengine search: no child was trained to its end" in said
+    assert "augengine search: all of the first 6 trials failed, the last one so: ValueError: the loss is nan" in said
     assert "the loss is nan" in (tmp_path / "out" / "search.log").read_text()
     assert not (tmp_path / "out" / "policy.json").exists()
 
@@ -252,7 +301,7 @@ REFUSED = [
     (("--ops", "Invert"), "--ops: got Invert; expected two or more, each once"),
     (("--ops", "Invert,Invert"), "--ops: got Invert, Invert; expected two or more, each once"),
     (("--ops", ""), "--ops: there is no ''"),
-    (("--sub-policies", "0"), "sub_policies: got 0; expected 1 to"),
+    (("--sub-policies", "0"), "--sub-policies: got 0; expected 1 to"),
     (("--rank-correlation", "2"), "--rank-correlation: got 2 policies"),
     (("--rank-correlation", "3", "--compare-epochs", "1"), "--rank-correlation: got 3 policies and 1 epochs"),
     (("--rank-correlation", "3", "--budget", "15"), "more epochs than the 15 of the search's children"),

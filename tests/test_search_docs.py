@@ -12,7 +12,7 @@ import pytest
 from augengine.cli import parser
 from augengine.search.compare import Comparison
 from augengine.search.methods import method_named
-from augengine.search.run import Upkeep
+from augengine.search.upkeep import Upkeep
 from augengine.search.settings import Settings
 from augengine.search.space import PAPER_OPS
 

@@ -227,6 +227,16 @@ def test_a_job_that_can_not_be_unpacked_is_told(engine):
 # --- what befalls who started them
 
 
+def test_workers_import_nothing_from_the_folder_they_are_started_in(tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise RuntimeError('this is no module of Python')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    with running() as engine:
+        engine.start(job(0))
+        (ended,) = all_ended(engine, 1).values()
+    assert ended.outcome is not None, ended.error
+
+
 def test_closing_leaves_no_worker():
     with running(2) as engine:
         engine.start(job(1))

@@ -15,7 +15,7 @@ from augengine.search import runner as runner_module
 from augengine.search.engines import Ended
 from augengine.search.methods import method_named
 from augengine.search.progress import Standing
-from augengine.search.runner import DEATHS, Runner, last_line
+from augengine.search.runner import DEATHS, HOPELESS, Runner, last_line
 from augengine.search.settings import Settings
 from augengine.search.study import Study
 from augengine.search.trial import Outcome, Trial
@@ -222,10 +222,21 @@ def test_a_trial_that_dies_and_raises_by_turns_has_both_limits(made):
 
 
 def test_a_trial_that_was_given_up_is_not_tried_by_the_next_search(made):
-    made(MadeEngine(2, ends=failing(9, error=ERROR)), retries=0).drive(proposing([trial(7)]))
+    made(MadeEngine(2, ends=failing(9, error=ERROR)), retries=0).drive(proposing([trial(7), trial(8)]))
     engine = MadeEngine()
-    assert scores(made(engine).drive(proposing([trial(7)]))) == [[None]]
+    assert scores(made(engine).drive(proposing([trial(7), trial(8)]))) == [[None, score_of(trial(8))]]
     assert not engine.started
+
+
+def test_a_search_whose_first_trials_all_fail_ends_and_is_resumed_when_that_is_mended(made):
+    def all_fail(trial, tries):
+        return Ended(trial.key, error=ERROR)
+
+    generation = [trial(seed) for seed in range(HOPELESS)]
+    with pytest.raises(ValueError, match=r"all of the first 5 trials failed, the last one so: .*the loss is nan"):
+        made(MadeEngine(2, ends=all_fail), retries=0).drive(proposing(generation, [trial(9)]))
+    sent = made(MadeEngine()).drive(proposing(generation))
+    assert scores(sent) == [[score_of(one) for one in generation]]
 
 
 def test_failures_are_in_the_log(made, caplog):

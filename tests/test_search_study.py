@@ -131,10 +131,34 @@ def test_a_trial_that_a_kill_left_without_its_key_was_never_carried_out(opened, 
 
 def test_what_was_given_up_stays_so(opened):
     study = opened(resume=False)
-    study.ask(trial())
+    for one in (trial(), trial(1)):
+        study.ask(one)
     study.give_up(trial(), "it broke", 3.0)
+    study.tell(trial(1), OUTCOME, 4.0)
     found = opened().told[trial().key]
     assert (found.outcome, found.error, found.elapsed_s) == (None, "it broke", 3.0)
+
+
+def test_where_all_have_failed_they_are_asked_anew_and_what_they_give_then_counts(opened):
+    study = opened(resume=False)
+    study.ask(trial())
+    study.give_up(trial(), "no memory was left", 3.0)
+    mended = opened()
+    assert mended.told == {}
+    assert mended.ask(trial()) == 1
+    mended.tell(trial(), OUTCOME, 5.0)
+    assert opened().told[trial().key].outcome == OUTCOME
+
+
+def test_what_another_search_has_told_meanwhile_stays(opened):
+    ours = opened(resume=False)
+    ours.ask(trial())
+    theirs = opened()
+    theirs.ask(trial())
+    theirs.tell(trial(), OUTCOME, 1.0)
+    ours.tell(trial(), OUTCOME, 2.0)
+    found = opened().told[trial().key]
+    assert (found.outcome, found.elapsed_s) == (OUTCOME, 1.0)
 
 
 def test_two_studies_share_a_storage_by_name(opened):
@@ -306,6 +330,8 @@ def test_passwords_are_not_shown(url, tmp_path):
     assert not any(secret in shown for secret in ("my:p", "p@ss", "word", "secret"))
     assert shown.endswith(url.rpartition("@")[2])
     assert without_password("sqlite:////a:b/c.db") == "sqlite:////a:b/c.db"
+    in_query = "postgresql://localhost/x?user=u&password=s3cret&sslmode=require"
+    assert without_password(in_query) == "postgresql://localhost/x?user=u&password=***&sslmode=require"
     with pytest.raises((StorageError, ImportError)) as failed:
         Study(url, "some", FACTS, tmp_path, False)
     assert shown in str(failed.value)

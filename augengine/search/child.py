@@ -69,6 +69,8 @@ class Child:
         """The study's tasks by split; raises ValueError, before any trial, for what does not fit together."""
         splits = open_splits(self.data, self.subset, self.held_out)
         recipe, task = Recipe.from_toml(self.recipe), splits["val"]
+        if len(task.classes) < 2:
+            raise ValueError(f"--data {self.data}: has one class; expected two or more to tell apart")
         train_pipeline(recipe, task, 0, 0)
         with seeded(0):
             make_model(self.model, len(task.classes), task.channels, recipe.image_size or task.size)

@@ -64,7 +64,8 @@ def add_options(command: argparse.ArgumentParser, field: Callable[[str], tuple[s
     add = behind.add_argument
     add("--compare", action="store_true", help="train whole networks with the policy and with what costs nothing, in "
         "pairs of seeds, and measure them on the test images")  # fmt: skip
-    add("--compare-seeds", type=int, default=5, metavar="N", help="pairs (default: 5)")
+    add("--compare-seeds", type=int, default=9, metavar="N", help="pairs; fewer than 9 can't show that the policy "
+        "beats what costs nothing, as seven comparisons are made (default: 9)")  # fmt: skip
     add("--compare-epochs", type=int, metavar="N", help="of those networks (default: the recipe's)")
     add("--rank-correlation", type=int, default=0, metavar="N", help="train this many of the policies for as long, "
         "and say how well the budget ranked them")  # fmt: skip
@@ -74,8 +75,9 @@ def add_options(command: argparse.ArgumentParser, field: Callable[[str], tuple[s
 
 def run(options: argparse.Namespace) -> int:
     """Searches, and prints what was found."""
-    from augengine.search.run import Upkeep, search
+    from augengine.search.run import search
     from augengine.search.settings import Settings
+    from augengine.search.upkeep import Upkeep
 
     given = {name: getattr(options, name) for name in SEARCH}
     settings = Settings(**given, changes=dict(options.set), space=_space(options))
@@ -104,7 +106,7 @@ def _space(options: argparse.Namespace) -> Any:
     grids: dict[str, dict[str, Any]] = {"autoaugment": {}, "continuous": {"probabilities": None, "magnitudes": None}}
     if options.space not in grids:
         raise ValueError(f"--space: got {options.space!r}; expected one of {', '.join(grids)}")
-    ops = PAPER_OPS if options.ops is None else tuple(options.ops.split(","))
+    ops = PAPER_OPS if options.ops is None else tuple(name.strip() for name in options.ops.split(","))
     if options.ops == "all":
         ops = tuple(PROFILES[Space.profile].ops)
     return Space(ops, options.sub_policies, **grids[options.space])

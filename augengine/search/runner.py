@@ -17,6 +17,7 @@ from augengine.search.trial import Outcome, Trial
 log = logging.getLogger("augengine")
 LOOK_S = 1.0  # how often a job's time is looked at
 DEATHS = 10  # of workers, after which a trial is given up; its own errors count apart
+HOPELESS = 5  # trials, which all failed: something is wrong with more than one of them
 T = TypeVar("T")
 
 
@@ -47,12 +48,14 @@ class Runner:
     timeout_s: float = 3600.0
     expected: int = 0
     counts: Callable[[Trial], bool] = lambda trial: trial.split != "test"  # whether its score may be the best
+    searches: Callable[[Trial], bool] = lambda trial: trial.split != "test"  # whether it is the search's own
     path: dict[str, None] = field(default_factory=dict)  # keys in the order in which the method proposed them
     fresh: int = 0
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
-        self._before_s = max((told.elapsed_s for told in self.study.told.values()), default=0.0)
+        told = [told for told in self.study.told.values() if self.searches(told.trial)]
+        self._before_s = max((one.elapsed_s for one in told), default=0.0)
 
     @property
     def elapsed_s(self) -> float:
@@ -75,6 +78,10 @@ class Runner:
         missing = [trial for key, trial in distinct.items() if key not in self.study.told]
         self._bring_back(missing)
         self._work_off([_Going(trial) for trial in missing])
+        told = self.study.told.values()
+        if len(told) >= HOPELESS and not any(one.outcome for one in told):
+            error = self.study.told[trials[-1].key].error
+            raise ValueError(f"all of the first {len(told)} trials failed, the last one so: {error}")
 
     def _bring_back(self, trials: Sequence[Trial]) -> None:
         """Carries out again the trials whose weights others start with and which are not here any more."""

@@ -78,6 +78,10 @@ class Settings:
             return trial.draws > 0
         return trial.split == "val" and trial.epochs == self.epochs and trial.until in (None, self.epochs)
 
+    def searches(self, trial: Trial) -> bool:
+        """Whether the trial may be the search's own, not one of the comparison or the rank correlation behind it."""
+        return trial.split != "test" and trial.epochs <= self.epochs
+
     def child(self, policy: Policy | None, epochs: int | None = None) -> Trial:
         """The trial that trains a child with `policy` added to the recipe's own transforms."""
         return Trial((with_policy(self.base, policy),), epochs or self.epochs, self.seed)

@@ -1,5 +1,7 @@
 """Which images children are trained on, which they are measured on, and which wait for the comparison."""
 
+import hashlib
+import json
 import re
 from dataclasses import replace
 from functools import lru_cache
@@ -7,6 +9,7 @@ from typing import Any
 
 from torch.utils.data import Subset, TensorDataset
 
+from augengine.data.loader import DataLoader
 from augengine.train.subsets import keyed_order
 from augengine.train.tasks import Task, open_task
 
@@ -53,6 +56,13 @@ def task_for(splits: dict[str, Task], split: str) -> Task:
         raise ValueError(f"--folds: got {split} of {len(images)} training images; expected 2 folds to {len(images)}")
     rest, own = ([i for i in images if (i % folds == number) == is_own] for is_own in (False, True))
     return replace(task, train=part_of(task.train, rest), val=part_of(task.train, own))
+
+
+def digest(splits: dict[str, Task]) -> str:
+    """A sum of the images of all splits, as loaders tell data sets apart: of bytes in memory, of names of files."""
+    sets = (splits["val"].train, splits["val"].val, splits["test"].val)
+    prints = [DataLoader(images, 1).state_dict()["dataset"] for images in sets]
+    return hashlib.sha256(json.dumps(prints, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def part_of(dataset: Any, indices: list[int]) -> Any:

@@ -60,6 +60,8 @@ class Study:
                 self._study.set_user_attr(FACTS, dict(facts))
         for trial in trials:
             self._read(trial)
+        if not any(told.outcome for told in self.told.values()):
+            self.told = {}  # what failed so far may have been the surroundings, which no proposal goes by yet
 
     def _check(self, kept: Mapping[str, Any] | None, facts: dict[str, Any], begun: bool, resume: bool) -> None:
         if begun and not resume:
@@ -83,7 +85,8 @@ class Study:
             if found.state.name == "COMPLETE":
                 outcome = Outcome(found.value, attrs["loss"], attrs["seconds"], attrs["device"])
             told = Told(found.number, trial, outcome, attrs.get("error", ""), attrs.get("elapsed_s", 0.0))
-            self.told.setdefault(trial.key, told)
+            if trial.key not in self.told or self.told[trial.key].outcome is None:
+                self.told[trial.key] = told
         else:
             with self._guarded():
                 self._asked.setdefault(trial.key, self._optuna.trial.Trial(self._study, found._trial_id))
@@ -117,9 +120,12 @@ class Study:
         """What is known about the trial goes first: the state makes it count."""
         asked = self._asked[trial.key]
         with self._guarded():
-            for key, said in about.items():
-                asked.set_user_attr(key, said)
-            self._study.tell(asked, value, state=self._optuna.trial.TrialState[state])
+            try:
+                for key, said in about.items():
+                    asked.set_user_attr(key, said)
+                self._study.tell(asked, value, state=self._optuna.trial.TrialState[state])
+            except self._optuna.exceptions.UpdateFinishedTrialError:
+                log.warning("trial %d was told by another search of this study", asked.number)
 
     def weights(self, key: str) -> bytes | None:
         """The weights that the trial of that key kept; None where they are not here."""
@@ -158,7 +164,8 @@ def sqlite_url(path: Path) -> str:
 
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
-    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"((?:password|passwd|pwd)=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
 
 
 def _load(module: str) -> Any:

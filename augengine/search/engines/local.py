@@ -67,8 +67,9 @@ class Worker:
     def __init__(self, threads: int, module: str = "augengine.search.engines.worker") -> None:
         ours, its = socket.socketpair()
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        words = [sys.executable, "-m", module, str(its.fileno())]
+        words = [sys.executable, "-P", "-m", module, str(its.fileno())]
         env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        env["PYTHONPATH"] = os.pathsep.join(sys.path)  # it imports what this process does, and from nowhere else
         # In a session of its own: an interrupt from the keyboard is the caller's to hear.
         self._process = subprocess.Popen(
             words, env=env, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said,
