@@ -12,9 +12,9 @@ import pytest
 from augengine.cli import parser
 from augengine.search.compare import Comparison
 from augengine.search.methods import method_named
-from augengine.search.upkeep import Upkeep
 from augengine.search.settings import Settings
 from augengine.search.space import PAPER_OPS
+from augengine.search.upkeep import Upkeep
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
