@@ -29,7 +29,8 @@ POPULATION = [
     "--model",
     "tiny",
 ]
-PATIENCE_S = 120
+PATIENCE_S = 240  # where the machine is busy with something else, too
+_begun = []  # processes
 
 
 def begin(out, *words, marks=None, env=None):
@@ -39,7 +40,18 @@ def begin(out, *words, marks=None, env=None):
         env["FRAGILE_MARKS"] = str(marks)
     words = [*COMMAND, "--out", out, *words]
     with open(f"{out}.txt", "w") as said:
-        return subprocess.Popen(list(map(str, words)), env=env, stdout=said, stderr=said, start_new_session=True)
+        _begun.append(
+            subprocess.Popen(list(map(str, words)), env=env, stdout=said, stderr=said, start_new_session=True)
+        )
+    return _begun[-1]
+
+
+def end_all():
+    """Ends the searches that a test which failed has left."""
+    while _begun:
+        process = _begun.pop()
+        process.kill()
+        process.wait()
 
 
 def said(out):
@@ -73,10 +85,12 @@ def wait_told(out, count, process):
     wait_until(lambda: told(out) >= count or process.poll() is not None, f"{out}: {said(out)}")
 
 
-def kept(out, name=None):
+def kept(out):
     """{key: score} of the trials in the storage, each of which is there once."""
-    storage = f"sqlite:///{out / 'study.db'}"
-    trials = optuna.load_study(study_name=name or out.name, storage=storage).get_trials(deepcopy=False)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{out / 'study.db'}")
+    (study,) = storage.get_all_studies()
+    trials = storage.get_all_trials(study._study_id, deepcopy=False)
+    storage.engine.dispose()
     trials = [trial for trial in trials if "trial" in trial.user_attrs and trial.state.name != "RUNNING"]
     keys = [json.dumps(trial.user_attrs["trial"], sort_keys=True) for trial in trials]
     assert [key for key, count in Counter(keys).items() if count > 1] == []
