@@ -1,133 +1,28 @@
-import base64
-import math
+"""The report of a search: what it says, its charts, its pictures."""
+
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
-from io import BytesIO
 from random import Random
 
 import numpy as np
 import pytest
 import torch
-from browser import show
 from matplotlib.text import Text
 from PIL import Image, ImageOps
+from reports import ARMS, EDGES, POLICY, SETTINGS, Elements, comparison_of, images_of, pixels_of, report_of, told_of
 
 import augengine as ae
 from augengine.policies import PROFILES
 from augengine.search import figures
-from augengine.search.compare import Comparison, rows_of
 from augengine.search.correlation import correlation_of
 from augengine.search.markup import duration
 from augengine.search.methods import Found
 from augengine.search.pictures import img_elements, stages, step_label
-from augengine.search.report import MOST_SHOWN, USE, Cost, Report, best_score, report_html, write_report
+from augengine.search.report import MOST_SHOWN, USE, Cost, best_score, report_html, write_report
 from augengine.search.settings import Settings
 from augengine.search.space import Space
 from augengine.search.study import Told
 from augengine.search.trial import Outcome
-
-ARMS = ("none", "crop and flip", "Cutout", "RandAugment", "TrivialAugment", "random policy", "AutoAugment", "searched")
-TEXTS = ("p", "h1", "h2", "td", "th", "b", "figcaption", "pre", "img", "svg")
-COLORS = {  # of the page's variables, by scheme
-    "light": {"paper": "fdfdfc", "score": "0072b2", "best": "d55e00", "failed": "b3125f"},
-    "dark": {"paper": "17171a", "score": "56b4e9", "best": "f0a030", "failed": "ff80b5"},
-}
-SETTINGS = Settings("digits", trials=6)
-POLICY = ae.Policy(
-    [[("Invert", 0.8, None), ("Solarize", 0.4, 5)], [("Rotate", 0.2, 7), ("Equalize", 1, 3)]], "augengine"
-)
-COST = Cost(125.0, 200.0, 0.0, 4000.0, "a CPU")
-
-
-def told_of(scores, settings=SETTINGS, **trial):
-    """Trials told 30 s after one another; None for one that failed."""
-    made = [settings.child(POLICY, **trial) for _ in scores]
-    outcomes = [None if score is None else Outcome(score, 1.0, 20.0, "cpu") for score in scores]
-    errors = ["" if outcome else "ValueError: it raised" for outcome in outcomes]
-    ended = zip(made, outcomes, errors, strict=True)
-    return [Told(i, trial, outcome, error, 30.0 * (i + 1)) for i, (trial, outcome, error) in enumerate(ended)]
-
-
-def comparison_of(scores, arms=ARMS):
-    """Each arm's accuracy with seed s is 0.6 + 0.02 its place + `scores`[s]; None for a training that failed."""
-    by_arm = {
-        arm: [None if score is None else Outcome(0.6 + 0.02 * i + score, 1.0, 60.0, "cpu") for score in scores]
-        for i, arm in enumerate(arms)
-    }
-    return Comparison(rows_of(by_arm, {arm: f"RandomCrop, {arm}" for arm in arms}), len(scores), 20, 4000, 10000)
-
-
-def images_of(n=3, channels=3, h=32, w=32):
-    generator = torch.Generator().manual_seed(n + h)
-    return torch.randint(0, 256, (n, channels, h, w), dtype=torch.uint8, generator=generator)
-
-
-def report_of(**changes):
-    correlation = correlation_of(3, 12, [(0.5, 0.6), (0.55, 0.68), (0.52, 0.66), (0.6, 0.7)])
-    said = {
-        "settings": SETTINGS,
-        "told": told_of([0.5, 0.55, None, 0.52, 0.61, 0.58]),
-        "found": Found(POLICY, (POLICY, ae.Policy([[("Rotate", 1, 9)]], "augengine"))),
-        "images": images_of(),
-        "cost": COST,
-        "comparison": comparison_of([0.001, -0.002, 0.003, 0.0, 0.004]),
-        "correlation": correlation,
-    }
-    return Report(**{**said, **changes})
-
-
-EDGES = {
-    "nothing more": {"comparison": None, "correlation": None, "found": Found(POLICY)},
-    "one trial": {"told": told_of([0.3])},
-    "no trial": {"told": []},
-    "all failed": {"told": told_of([None, None])},
-    "constant scores": {"told": told_of([0.25] * 5), "correlation": correlation_of(1, 4, [(0.5, 0.5)] * 4)},
-    "halved children": {"told": [*told_of([0.2, 0.3], epochs=1), *told_of([0.6])]},
-    "thousands": {"told": told_of([0.5 + 0.4 * math.sin(i) for i in range(2000)])},
-    "one seed": {"comparison": comparison_of([0.0])},
-    "arms that failed": {"comparison": comparison_of([None, None])},
-    "digits": {"images": images_of(6, 1, 8, 8)},
-    "photos": {"images": images_of(2, 3, 120, 161)},
-    "tall": {"images": images_of(1, 3, 161, 3)},
-    "one pixel": {"images": images_of(1, 1, 1, 1)},
-    "long sub-policies": {"found": Found(ae.Policy([[("Rotate", 0.5, 3)] * 16], "augengine"))},
-    "on GPUs": {"cost": Cost(7200.0, 9000.0, 9000.0, 0.0, "NVIDIA H100")},
-}
-
-
-class Elements(HTMLParser):
-    """Checks that what is opened is closed, in order; gathers attributes and the text between tags."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.tags, self.attributes, self.text = [], [], [], ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-
-def pixels_of(element):
-    data = re.search(r"base64,([^\"]+)", element)[1]
-    with Image.open(BytesIO(base64.b64decode(data))) as image:
-        return np.asarray(image)
-
 
 # --- the page
 
@@ -382,86 +277,3 @@ def test_of_many_sub_policies_the_first_are_shown_and_the_rest_counted():
     assert page.tags.count("figure") == 3 * MOST_SHOWN
     assert page.tags.count("img") == 3 * MOST_SHOWN * 4
     assert "And 5 sub-policies more, in policy.json." in page.text
-
-
-# --- in a browser
-
-
-@pytest.fixture(scope="module")
-def vivid():
-    """An image of 8 x 8 whose quarters are of colours that nothing else on the page has."""
-    quarters = torch.tensor([[[250, 60], [20, 128]], [[30, 10], [240, 200]], [[90, 255], [120, 40]]], dtype=torch.uint8)
-    return quarters.repeat_interleave(4, 1).repeat_interleave(4, 2)[None]
-
-
-@pytest.fixture(scope="module", params=["light", "dark"])
-def shown(request, vivid, tmp_path_factory):
-    html = report_html(report_of(images=vivid))
-    return request.param, show(html, tmp_path_factory.mktemp(request.param), request.param)
-
-
-def has(pixels, color):
-    """How many of the pixels have that very colour."""
-    return int((pixels == [int(color[i : i + 2], 16) for i in (0, 2, 4)]).all(-1).sum())
-
-
-def test_the_browser_shows_the_page_in_the_schemes_colours(shown):
-    scheme, page = shown
-    (body,) = page.of("body")
-    assert body["h"] < len(page.pixels)
-    assert has(page.pixels, COLORS[scheme]["paper"]) > 0.6 * page.pixels[..., 0].size
-    other = COLORS["dark" if scheme == "light" else "light"]
-    assert has(page.pixels, other["paper"]) == 0
-
-
-def test_the_browser_draws_every_chart_with_its_series(shown):
-    scheme, page = shown
-    series = {
-        "progress": ("score", "best", "failed"),
-        "arms": ("score", "best"),
-        "correlation": ("score",),
-        "schedule": ("score",),
-    }
-    assert [svg["kind"] for svg in page.of("svg")] == list(series)
-    for svg in page.of("svg"):
-        assert svg["w"] > 400
-        assert svg["h"] > 100
-        for name in series[svg["kind"]]:
-            assert has(page.within(svg), COLORS[scheme][name]) > 5, (svg["kind"], name)
-    (progress,) = page.of("svg", "progress")
-    halves = np.array_split(page.within(progress), 2, axis=1)
-    assert all(has(half, COLORS[scheme]["best"]) > 100 for half in halves)
-
-
-def test_the_browser_shows_the_pixels_that_the_ops_leave(shown, vivid):
-    _, page = shown
-    original = vivid[0].permute(1, 2, 0).numpy()
-    inverted = np.asarray(ImageOps.invert(Image.fromarray(original)))
-    solarized = np.asarray(ImageOps.solarize(Image.fromarray(inverted), 255 * (1 - 5 / 9)))
-    first = page.of("img")[:3]
-    for element, expected in zip(first, (original, inverted, solarized), strict=True):
-        assert element["loaded"]
-        assert np.array_equal(page.within(element), np.kron(expected, np.ones((8, 8, 1), np.uint8)))
-    assert len({element["y"] for element in first}) == 1  # a sub-policy is a row
-    assert [element["loaded"] for element in page.of("img")] == [True] * 6
-
-
-@pytest.mark.parametrize("width", [1100, 500])
-def test_nothing_on_the_page_is_cut_off_or_lies_on_another(width, tmp_path):
-    page = show(report_html(report_of(told=told_of([0.5, None]), images=images_of(4))), tmp_path, size=(width, 7000))
-    assert page.width <= width
-    parts = [e for e in page.elements if e["tag"] in TEXTS and not (e["tag"] == "pre" and e["kind"])]
-    assert [e["text"] for e in parts if e["cut"] and not e["scrolls"]] == []
-    assert [e for e in parts if not e["scrolls"] and (e["x"] < 0 or e["x"] + e["w"] > width)] == []
-    for i, one in enumerate(parts):
-        for other in parts[:i]:
-            apart_x = one["x"] + 1 > other["x"] + other["w"] or other["x"] + 1 > one["x"] + one["w"]
-            apart_y = one["y"] + 1 > other["y"] + other["h"] or other["y"] + 1 > one["y"] + one["h"]
-            assert apart_x or apart_y or not one["h"] or not other["h"], (one, other)
-
-
-def test_photos_and_sixteen_ops_fit_the_browsers_page(tmp_path):
-    html = report_html(report_of(**EDGES["long sub-policies"], images=images_of(4, 3, 120, 161)))
-    page = show(html, tmp_path, size=(1100, 5000))
-    assert page.width <= 1100
-    assert [(e["loaded"], e["w"], e["h"]) for e in page.of("img")] == [(True, 64, 48)] * 4 * 17
