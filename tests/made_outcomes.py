@@ -1,5 +1,7 @@
 """Driving a search's method with outcomes made up, in place of children."""
 
+import pytest
+
 from augengine.policies import Policy
 from augengine.search.settings import Settings
 from augengine.search.trial import Outcome
@@ -38,3 +40,11 @@ def drive(method, score):
         except StopIteration as stop:
             return generations, stop.value
         told = [outcome(score(trial)) for trial in generations[-1]]
+
+
+def finished(generator, gives):
+    """The trials of a generator's one generation, and what it returns for `gives(trial number)`."""
+    trials = next(generator)
+    with pytest.raises(StopIteration) as ended:
+        generator.send([gives(i) for i in range(len(trials))])
+    return trials, ended.value.value

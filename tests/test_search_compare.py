@@ -7,6 +7,7 @@ from random import Random
 
 import numpy as np
 import pytest
+from made_outcomes import finished
 from scipy import stats
 from training import made_task
 
@@ -31,14 +32,6 @@ NAMES = (
 
 def outcome(score, seconds=2.0):
     return Outcome(score, 1.0, seconds, "cpu")
-
-
-def finished(generator, gives):
-    """The trials of a generator's one generation, and what it returns for `gives(trial number)`."""
-    trials = next(generator)
-    with pytest.raises(StopIteration) as ended:
-        generator.send([gives(i) for i in range(len(trials))])
-    return trials, ended.value.value
 
 
 def comparison(seeds, score):

@@ -8,27 +8,15 @@ from random import Random
 import numpy as np
 import optuna
 import pytest
+from made_outcomes import finished, outcome
 from scipy import stats
 
 from augengine.search import run
 from augengine.search.correlation import check_correlation, correlation_of, rank_correlation
 from augengine.search.engines import Ended
 from augengine.search.settings import Settings
-from augengine.search.trial import Outcome
 
 SETTINGS = Settings("cifar10", seed=7)
-
-
-def outcome(score, seconds=2.0):
-    return Outcome(score, 1.0, seconds, "cpu")
-
-
-def finished(generator, gives):
-    """The trials of a generator's one generation, and what it returns for `gives(trial number)`."""
-    trials = next(generator)
-    with pytest.raises(StopIteration) as ended:
-        generator.send([gives(i) for i in range(len(trials))])
-    return trials, ended.value.value
 
 
 def tried(count):
