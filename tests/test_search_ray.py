@@ -116,6 +116,7 @@ def test_an_address_without_a_cluster_is_said_at_once(address, sentence, tmp_pat
     assert capsys.readouterr().err == f"augengine search: {sentence}\n"
 
 
+@pytest.mark.soak
 def test_a_ray_of_our_own_ends_with_its_search_which_goes_on_without_it(tmp_path, undisturbed):
     out = tmp_path / "out"
     head = begin(out, *POPULATION, "--engine", "ray", "--workers", 4)
@@ -143,6 +144,7 @@ def remains(session):
     return [args for args in processes(sid=session).values() if not any(name in args for name in AGENTS)]
 
 
+@pytest.mark.soak
 def test_a_search_outlives_its_nodes_its_cluster_and_itself(tmp_path, undisturbed):
     out = tmp_path / "out"
     with cluster(1, 1, 1) as (address, nodes):

@@ -1,16 +1,15 @@
 """Batches that threads make while the consumer has those before."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from augengine.data.stats import LoaderStats
+from augengine.data.threads import Later, Threads
 
 THREAD_NAME = "augengine-loader"
 Indices = TypeVar("Indices")
-Submit = Callable[[ThreadPoolExecutor, Indices], tuple[Future[Any], int]]
+Submit = Callable[[Threads, Indices], tuple[Later[Any], int]]
 
 
 class Failed:
@@ -54,16 +53,16 @@ class MadeAhead(Iterator[Any]):
         self.came = 0
         self._timeout_s = timeout_s
         self._on_their_way = _in_order(index_batches, submit, threads, stats, forget)
-        self._next: Future[Any] | None = None
+        self._next: Later[Any] | None = None
 
     def __next__(self) -> Any:
         if self._next is None:
             self._next = next(self._on_their_way)
-        if not wait([self._next], self._timeout_s or None).done:
+        if not self._next.wait(self._timeout_s or None):
             raise RuntimeError(f"DataLoader timed out after {self._timeout_s} seconds")
         done, self._next = self._next, None
         self.came += 1
-        result = done.result()
+        result = done.get()
         if isinstance(result, Failed):
             raise result.give()
         return result
@@ -75,12 +74,12 @@ def _in_order(
     threads: int,
     stats: LoaderStats,
     forget: Callable[[], None],
-) -> Iterator[Future[Any]]:
-    executor = ThreadPoolExecutor(threads, THREAD_NAME)
-    on_the_way: deque[Future[Any]] = deque()
+) -> Iterator[Later[Any]]:
+    working = Threads(threads, THREAD_NAME)
+    on_the_way: deque[Later[Any]] = deque()
     try:
         for indices in index_batches:
-            batch, ahead = submit(executor, indices)
+            batch, ahead = submit(working, indices)
             on_the_way.append(batch)
             if len(on_the_way) > ahead:
                 yield _first(on_the_way, stats)
@@ -88,11 +87,9 @@ def _in_order(
             yield _first(on_the_way, stats)
     finally:
         forget()
-        # The garbage collector may run this in one of the threads, which can't wait for itself.
-        inside = threading.current_thread().name.startswith(THREAD_NAME)
-        executor.shutdown(wait=not inside, cancel_futures=True)
+        working.end()
 
 
-def _first(on_the_way: deque[Future[Any]], stats: LoaderStats) -> Future[Any]:
-    stats.ready += sum(batch.done() for batch in on_the_way)
+def _first(on_the_way: deque[Later[Any]], stats: LoaderStats) -> Later[Any]:
+    stats.ready += sum(batch.done for batch in on_the_way)
     return on_the_way.popleft()

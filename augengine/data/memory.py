@@ -3,7 +3,6 @@
 import hashlib
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from augengine.backends.images import Images, layout
 from augengine.data.ahead import MadeAhead, caught
 from augengine.data.batches import EMPTY_BATCH, Counting, Made, pinned
 from augengine.data.stats import LoaderStats
+from augengine.data.threads import Later, Threads
 from augengine.pipeline import Pipeline
 
 FINGERPRINT_ROWS = 1024
@@ -148,8 +148,10 @@ def memory_batches(
     if ahead == 0:
         return Made(finished, Counting(index_batches))
 
-    def submit(thread: ThreadPoolExecutor, ids: NDArray[np.int64]) -> tuple[Future[Any], int]:
-        return thread.submit(caught, finished, ids), ahead
+    def submit(thread: Threads, ids: NDArray[np.int64]) -> tuple[Later[Any], int]:
+        batch: Later[Any] = Later()
+        thread.submit(lambda: batch.give(caught(finished, ids)))
+        return batch, ahead
 
     return MadeAhead(index_batches, submit, 1, timeout_s, stats)
 

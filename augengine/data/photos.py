@@ -3,7 +3,6 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from augengine.data.on_error import given_up, next_good, replacements
 from augengine.data.reading import Reader
 from augengine.data.sources import PhotoSource
 from augengine.data.stats import LoaderStats
+from augengine.data.threads import Later, Threads
 from augengine.pipeline import Pipeline
 
 HELD = Held()
@@ -49,7 +49,7 @@ class BatchUnderway:
         self.ids = ids
         self.parts = [ids[at : at + chunk] for at in range(0, len(ids), chunk)]
         self.decoded: list[list[Photo | None]] = [[]] * len(self.parts)
-        self.done: Future[Finished] = Future()
+        self.done: Later[Finished] = Later()
         self._left = len(self.parts)
         self._lock = threading.Lock()
 
@@ -63,8 +63,8 @@ class BatchUnderway:
     def fail(self, error: BaseException) -> None:
         """Ends the batch with the first of its errors."""
         with self._lock:
-            if not self.done.done():
-                self.done.set_result(Failed(error))
+            if not self.done.done:
+                self.done.give(Failed(error))
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,16 @@ class PhotoWork:
         """What decodes them."""
         return self.reader.decoder
 
-    def submit(self, executor: ThreadPoolExecutor, ids: list[int], chunk: int) -> Future[Finished]:
+    def submit(self, threads: Threads, ids: list[int], chunk: int) -> Later[Finished]:
         """Queues a batch."""
         batch = BatchUnderway(ids, chunk)
         if not ids:
             batch.fail(ValueError(EMPTY_BATCH))
         self.waiting.extend((batch, part) for part in range(len(batch.parts)))
         if self.decoder.beside is not None:
-            executor.submit(self._decode_many)
+            threads.submit(self._decode_many)
         for _ in batch.parts:
-            executor.submit(self._decode_one)
+            threads.submit(self._decode_one)
         return batch.done
 
     def _decode_one(self) -> None:
@@ -192,7 +192,7 @@ class PhotoWork:
         try:
             photos = self._filled(batch)
             with self.stats.timed("augment"):
-                batch.done.set_result(self._finished(photos))
+                batch.done.give(self._finished(photos))
         except BaseException as error:
             batch.fail(error)
         batch.decoded.clear()
@@ -238,14 +238,14 @@ def photo_batches(
     """The finished batches in order, of which `prefetch` or more are on their way: see `MadeAhead`."""
     beside = work.decoder.beside is not None
 
-    def submit(executor: ThreadPoolExecutor, batch: Sequence[int]) -> tuple[Future[Finished], int]:
+    def submit(working: Threads, batch: Sequence[int]) -> tuple[Later[Finished], int]:
         ids = [int(i) for i in batch]
         size = max(1, len(ids))
         chunk, ahead = size, prefetch
         if not work.decoder.whole_batches:
             chunk = min(CHUNK, -(-size // (4 * threads)))
             ahead = max(prefetch, (2 * threads + beside * (FEEDERS * MANY + threads * CHUNK)) // size)
-        return work.submit(executor, ids, chunk), ahead
+        return work.submit(working, ids, chunk), ahead
 
     workers = threads + FEEDERS * beside
     return Made(_joined, MadeAhead(index_batches, submit, workers, timeout_s, work.stats, work.waiting.clear))
