@@ -1,5 +1,7 @@
-"""Backends run a program: `cpu` (the compiled extension) and `cuda` (the same kernels, compiled by NVRTC)."""
+"""Backends run a program: `cpu` (the compiled extension) and `cuda` (the same kernels, compiled by NVRTC) give the same
+bits, and `torch` runs on every other device of torch, portable and near them (docs/portable.md)."""
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from typing import Protocol
@@ -10,7 +12,8 @@ from augengine.backends.images import Images
 from augengine.plan import Plan
 from augengine.sampling import Keys, Program
 
-NAMES = ("auto", "cpu", "cuda")
+NAMES = ("auto", "cpu", "cuda", "torch")
+log = logging.getLogger("augengine")
 
 
 class Backend(Protocol):
@@ -27,12 +30,15 @@ class Backend(Protocol):
 @cache
 def backend_name(requested: str, device: torch.device) -> str:
     """The backend that serves tensors on `device`; raises ValueError where the requested one does not."""
-    fitting = device.type
-    if fitting not in NAMES:
-        raise ValueError(f"images on device {device}: no backend runs there; move them to the CPU or to CUDA")
-    if requested not in ("auto", fitting):
+    if requested == "torch":
+        return "torch"
+    exact = device.type == "cpu" or (device.type == "cuda" and torch.version.hip is None)
+    if requested == "auto" and not exact:
+        log.warning("images on %s: no exact backend runs there; backend='torch' does, near their bits", device)
+        return "torch"
+    if requested not in ("auto", device.type) or not exact:
         raise ValueError(f"backend {requested!r} does not take images on {device}; use backend='auto'")
-    return fitting
+    return device.type
 
 
 @cache
@@ -42,6 +48,10 @@ def load_backend(name: str) -> Backend:
         from augengine.backends.cpu import CpuBackend
 
         return CpuBackend()
+    if name == "torch":
+        from augengine.backends.portable import TorchBackend
+
+        return TorchBackend()
     from augengine.backends.cuda import CudaBackend
 
     return CudaBackend()
