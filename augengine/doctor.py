@@ -4,11 +4,13 @@ import base64
 import io
 import json
 import platform
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from time import perf_counter
 from typing import Literal
@@ -36,17 +38,26 @@ from augengine.transforms import (
 Status = Literal["ok", "absent", "fails"]
 REQUIRED = ("augengine", "torch", "numpy")
 EXTRAS = {
-    "cuda-core": "cuda",
-    "nvidia-dali-cuda130": "dali",
-    "nvidia-nvimgcodec-cu13": "dali",
-    "kornia": "kornia",
-    "torchvision": "torchvision",
-    "pillow": "torchvision",
-    "rich": "train",
-    "scikit-learn": "train",
-    "optuna": "search",
-    "ray": "search",
+    "cuda": "the CUDA backend, compiled for your GPU at first use; no nvcc needed",
+    "torchvision": "torchvision's data sets and transforms, decoding by Pillow, and `augengine preview`",
+    "dali": "JPEGs decoded only where each crop needs them, on the CPU or the GPU, and DALI's pipelines",
+    "kornia": "warps and filters of the portable backend, for devices other than CPU and CUDA",
+    "shards": "webdataset shards at remote addresses",
+    "train": "`augengine train`: models, schedules, checkpoints, TensorBoard and plots",
+    "search": "`augengine search`: policies found for your data, on this machine or a Ray cluster",
+    "explore": "`augengine explore`: pipelines tried on your photos, in the browser",
+    "docs": "these docs as a site",
 }
+FRAMEWORKS = {
+    "lightning": "a callback that augments any LightningModule's batches on their device; the loader in checkpoints",
+    "keras": "the loader in `fit`, schedules and training techniques, with the torch backend",
+    "timm": "`timm_loader` and `Mixup`, with timm's own arguments",
+    "accelerate": "the loader in loops of your own on several devices",
+    "transformers": "the loader and the pipeline in Hugging Face's Trainer",
+    "pytorch-ignite": "the loader in an Engine",
+}
+# "timm>=1; extra == 'train'": its name, extras of its own, the lowest version, and whose extra it is.
+REQUIREMENT = re.compile(r"([\w.-]+?)(?:\[([^]]*)\])?(?:>=([\d.]+))?(?:;.*extra == ['\"]([\w-]+)['\"])?$")
 # A gray JPEG, 8 x 8 pixels, all of about the value 128.
 TINY_JPEG = base64.b64decode(
     "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABALDA4MChAODQ4SERATGCgaGBYWGDEjJR0oOjM9PDkzODdASFxOQERXRTc4UG1RV19iZ2hnPk1xeX"
@@ -67,18 +78,82 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Everything that doctor looks at, in the order of the report."""
-    return [*_libraries(), *_backends(), *_decoders(), *_checks()]
+    return [*_libraries(), *_extras(), *_frameworks(), *_backends(), *_decoders(), *_checks()]
 
 
 def _libraries() -> list[Finding]:
     found = [Finding("library", "python", "ok", platform.python_version())]
-    for name in (*REQUIRED, *EXTRAS):
-        try:
-            found.append(Finding("library", name, "ok", version(name)))
-        except PackageNotFoundError:
-            advice = f"pip install 'augengine[{EXTRAS[name]}]'" if name in EXTRAS else f"pip install {name}"
-            found.append(Finding("library", name, "absent", "not installed", advice))
+    owners = _owners()
+    for name in (*REQUIRED, *sorted(owners)):
+        advice = f"pip install 'augengine[{owners[name]}]'" if name in owners else f"pip install {name}"
+        has = _version(name)
+        found.append(Finding("library", name, "ok" if has else "absent", has or "not installed", "" if has else advice))
     return found
+
+
+def _owners() -> dict[str, str]:
+    """Each optional library, and the first extra that brings it."""
+    return {name: extra for extra in reversed(EXTRAS) for name in _needs(extra)}
+
+
+def _extras() -> list[Finding]:
+    return [_extra(extra, gives) for extra, gives in EXTRAS.items()]
+
+
+def _extra(extra: str, gives: str) -> Finding:
+    """Libraries are named where they are there, or where some of them are."""
+    needs, owners = _needs(extra), _owners()
+    missing = [name for name, lowest in needs.items() if _release(_version(name)) < _release(lowest)]
+    if needs and not missing:
+        has = ", ".join(f"{name} {_version(name)}" for name in needs if owners[name] == extra)
+        return Finding("extra", extra, "ok", f"{gives} ({has})")
+    partly = f"; missing: {', '.join(_lack(n, needs[n]) for n in missing)}" if len(missing) < len(needs) else ""
+    return Finding("extra", extra, "absent", f"{gives}{partly}", f"pip install 'augengine[{extra}]'")
+
+
+def _lack(name: str, lowest: str) -> str:
+    return f"{name} {lowest} or later, this is {has}" if (has := _version(name)) else name
+
+
+def _frameworks() -> list[Finding]:
+    found = []
+    for name, gives in FRAMEWORKS.items():
+        if has := _version(name):
+            found.append(Finding("framework", name, "ok", f"present {has}; {gives}"))
+        else:
+            found.append(Finding("framework", name, "absent", f"not installed; {gives}", f"pip install {name}"))
+    return found
+
+
+@cache
+def _needs(extra: str) -> dict[str, str]:
+    """The libraries that an extra brings and their lowest versions, by the metadata that pip reads."""
+    found: dict[str, str] = {}
+    for match in filter(None, map(REQUIREMENT.match, _requirements())):
+        name, its_extras, lowest, of = match.groups(default="")
+        if of == extra:
+            nested = its_extras.split(",") if name == "augengine" else ()
+            found |= {k: v for e in nested for k, v in _needs(e).items()} if nested else {name: lowest}
+    return found
+
+
+def _requirements() -> list[str]:
+    try:
+        return requires("augengine") or []
+    except PackageNotFoundError:  # a checkout on Python's path
+        return []
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _release(text: str) -> list[int]:
+    """[1, 2] of "1.2rc1"; what is not installed comes before all versions."""
+    return [int(n) for n in re.findall(r"\d+", re.split(r"[^\d.]", text)[0])]
 
 
 def _backends() -> list[Finding]:
@@ -250,17 +325,19 @@ def healthy(findings: list[Finding]) -> bool:
 
 
 def print_report(findings: list[Finding]) -> None:
-    """A table by rich on a terminal, else a line for each finding."""
+    """A table by rich on a terminal, else a line for each finding; optional libraries stand behind their extras."""
     marks = {"ok": "+", "absent": "-", "fails": "!"}
+    owners = _owners()
+    shown = [f for f in findings if not (f.section == "library" and f.name in owners)]
     if not (sys.stdout.isatty() and _importable("rich")):
-        for f in findings:
+        for f in shown:
             advice = f"; {f.advice}" if f.advice else ""
-            print(f"{marks[f.status]} {f.section:8} {f.name:22} {f.detail}{advice}")
+            print(f"{marks[f.status]} {f.section:9} {f.name:14} {f.detail}{advice}")
         return
     console, table, text = import_module("rich.console"), import_module("rich.table"), import_module("rich.text")
     colors = {"ok": "green", "absent": "yellow", "fails": "bold red"}
     grid = table.Table("", "", "", "what was found, and what to do", box=None, pad_edge=False)
-    for f in findings:
+    for f in shown:
         found = text.Text(f.detail).append(f"\n{f.advice}" if f.advice else "", "italic")
         grid.add_row(text.Text(marks[f.status], colors[f.status]), f.section, f.name, found)
     console.Console().print(grid)

@@ -2,11 +2,12 @@
 
 import io
 import json
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, metadata, requires
 
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
 from PIL import Image
 
 from augengine import _native, doctor
@@ -38,15 +39,99 @@ def test_what_is_absent_comes_with_advice(findings):
     assert all(f.advice for f in findings if f.status == "absent")
 
 
-def test_a_missing_library_names_the_extra_that_installs_it(monkeypatch):
-    def version(name):
-        if name == "kornia":
-            raise PackageNotFoundError(name)
-        return "1.0"
+@pytest.fixture
+def installed(monkeypatch):
+    """Plays that these versions alone are installed: a function of them."""
 
-    monkeypatch.setattr(doctor, "version", version)
-    found = named(doctor._libraries(), "library", "kornia")
-    assert (found.status, found.advice) == ("absent", "pip install 'augengine[kornia]'")
+    def play(**versions):
+        def version(name):
+            if name in versions:
+                return versions[name]
+            raise PackageNotFoundError(name)
+
+        monkeypatch.setattr(doctor, "version", version)
+
+    return play
+
+
+def test_a_missing_library_names_the_extra_that_installs_it(installed):
+    installed(augengine="1.0", torch="2.9", numpy="2.0")
+    found = doctor._libraries()
+    assert all(f.status == "ok" for f in found if f.name in doctor.REQUIRED)
+    for name, extra in (("kornia", "kornia"), ("pillow", "torchvision"), ("rich", "train"), ("ray", "search")):
+        told = named(found, "library", name)
+        assert (told.status, told.advice) == ("absent", f"pip install 'augengine[{extra}]'")
+
+
+def test_each_extra_for_users_has_a_line():
+    told = set(metadata("augengine").get_all("Provides-Extra"))
+    assert set(doctor.EXTRAS) == told - {"bench", "dev"}
+
+
+@pytest.mark.parametrize("extra", doctor.EXTRAS)
+def test_an_extra_needs_what_pip_would_install(extra):
+    def wanted(extra):
+        """By packaging, which pip is built on."""
+        for requirement in map(Requirement, requires("augengine")):
+            if requirement.marker and requirement.marker.evaluate({"extra": extra}):
+                if requirement.name == "augengine":
+                    for nested in requirement.extras:
+                        yield from wanted(nested)
+                elif "extra" in str(requirement.marker):
+                    (specifier,) = requirement.specifier
+                    yield requirement.name, specifier.version
+
+    assert doctor._needs(extra) == dict(wanted(extra))
+    assert doctor._needs(extra)
+
+
+def test_each_extra_says_what_it_adds_and_how_to_get_it_where_none_is_installed(installed, capsys):
+    installed(augengine="1.0", torch="2.9", numpy="2.0")
+    doctor.print_report(doctor.examine())
+    lines = capsys.readouterr().out.splitlines()
+    for extra, gives in doctor.EXTRAS.items():
+        assert f"- extra     {extra:14} {gives}; pip install 'augengine[{extra}]'" in lines
+    assert sum(line[2:].startswith("library") for line in lines) == 1 + len(doctor.REQUIRED)
+
+
+def test_an_extra_that_is_there_in_part_names_the_rest(installed):
+    installed(optuna="4.1", ray="2.9.3", scipy="1.13")
+    found = named(doctor._extras(), "extra", "search")
+    assert found.status == "absent"
+    assert "missing: torchvision, " in found.detail
+    assert "ray 2.40 or later, this is 2.9.3" in found.detail
+    assert "optuna" not in found.detail
+
+
+def test_an_extra_that_is_there_gives_the_versions(installed):
+    installed(**{"cuda-core": "1.2rc1"})
+    found = named(doctor._extras(), "extra", "cuda")
+    assert (found.status, found.detail) == ("ok", f"{doctor.EXTRAS['cuda']} (cuda-core 1.2rc1)")
+
+
+def test_frameworks_are_optional_and_say_what_they_plug_into(installed):
+    installed(keras="3.15.0", lightning="2.6.0")
+    found = {f.name: f for f in doctor._frameworks()}
+    assert found["keras"].detail == f"present 3.15.0; {doctor.FRAMEWORKS['keras']}"
+    told = found["pytorch-ignite"]
+    assert (told.status, told.advice) == ("absent", "pip install pytorch-ignite")
+    assert told.detail.startswith("not installed; ")
+    assert doctor.healthy(list(found.values()))
+
+
+def test_a_checkout_without_metadata_is_reported(monkeypatch):
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", absent)
+    monkeypatch.setattr(doctor, "requires", absent)
+    doctor._needs.cache_clear()
+    try:
+        findings = doctor.examine()
+    finally:
+        doctor._needs.cache_clear()
+    assert named(findings, "library", "augengine").status == "absent"
+    assert named(findings, "extra", "train").advice == "pip install 'augengine[train]'"
 
 
 def test_it_runs_with_no_extra_installed(monkeypatch, capsys):
