@@ -1,11 +1,10 @@
 """`Pipeline`: an ordered, frozen list of transforms, and what it does to a batch."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -13,19 +12,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from augengine.annotations import Boxes, Masks, move_boxes, move_masks
+from augengine.arguments import (
+    Ids,
+    check_choice,
+    check_epoch,
+    check_ids,
+    check_ids_on,
+    check_order,
+    check_sizes,
+    check_whole,
+)
+from augengine.arrays import Arrays, are_arrays, to_array, to_tensors
 from augengine.backends import NAMES, backend_name, load_backend
 from augengine.backends.images import Images, check_images
-from augengine.ops import MAX_SIDE, op_coded
+from augengine.compiled import call_compiled, register_operator
+from augengine.ops import op_coded
 from augengine.plan import Plan, compile_draws, compile_plan
 from augengine.sampling import MAX_TRANSFORMS, Draws, Keys, Program, draw_program, parse_json
 from augengine.targets import mix_targets, soft_targets
-from augengine.transforms import Normalize, Size, Transform, from_config, to_config
+from augengine.transforms import Module, Normalize, Size, Transform, from_config, to_config
 
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float16, torch.bfloat16, torch.uint8)}
 FORMATS = {"contiguous_format": torch.contiguous_format, "channels_last": torch.channels_last}
 ORDERS = ("pillow13", "horizontal")
 ImageBatch = Tensor | Sequence[Tensor]
-Ids = Sequence[int] | NDArray[np.int64] | Tensor | None
 
 
 @dataclass(frozen=True, init=False)
@@ -50,6 +60,8 @@ class Pipeline:
     resize_order: str
     label_smoothing: float
     mix_group: int
+    if TYPE_CHECKING:
+        _text: str | None  # what `torch.compile` takes as a constant; None where there is a Module
 
     def __init__(
         self,
@@ -63,14 +75,14 @@ class Pipeline:
         label_smoothing: float = 0.0,
         mix_group: int = 64,
     ) -> None:
-        _check_choice("dtype", dtype, DTYPES.values())
-        _check_choice("memory_format", memory_format, FORMATS.values())
-        _check_choice("backend", backend, NAMES)
-        _check_choice("resize_order", resize_order, ORDERS)
+        check_choice("dtype", dtype, DTYPES.values())
+        check_choice("memory_format", memory_format, FORMATS.values())
+        check_choice("backend", backend, NAMES)
+        check_choice("resize_order", resize_order, ORDERS)
         if num_classes is not None:
-            num_classes = _check_whole("num_classes", num_classes, 1, 2**31, "a positive number of classes")
-        seed = _check_whole("seed", seed, 0, 2**64, "a whole number in [0, 2**64)")
-        mix_group = _check_whole("mix_group", mix_group, 2, 2**17, "a number of samples in [2, 2**17)")
+            num_classes = check_whole("num_classes", num_classes, 1, 2**31, "a positive number of classes")
+        seed = check_whole("seed", seed, 0, 2**64, "a whole number in [0, 2**64)")
+        mix_group = check_whole("mix_group", mix_group, 2, 2**17, "a number of samples in [2, 2**17)")
         if len(transforms) > MAX_TRANSFORMS:
             raise ValueError(f"Pipeline: got {len(transforms)} transforms; expected {MAX_TRANSFORMS} or fewer")
         if (
@@ -79,40 +91,86 @@ class Pipeline:
             or not 0 <= label_smoothing < 1
         ):
             raise ValueError(f"Pipeline.label_smoothing: got {label_smoothing!r}; expected a number in [0, 1)")
-        _check_order(transforms, dtype)
+        check_order(transforms, dtype)
         for name, value in list(locals().items()):
             if name != "self":
                 object.__setattr__(self, name, value)
+        self._know_itself()
+
+    def _know_itself(self) -> None:
+        """Makes what `torch.compile` can't make while it traces."""
+        object.__setattr__(self, "_text", None if self.has_modules else self.to_json())
 
     def __repr__(self) -> str:
         options = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name != "transforms")
         return f"Pipeline({', '.join([*map(repr, self.transforms), *options])})"
 
+    @overload
     def __call__(
         self,
         images: ImageBatch | Images,
-        targets: Tensor | None = None,
+        targets: None = None,
         sample_ids: Ids = None,
         epoch: int = 0,
         *,
+        bgr: bool = False,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        images: ImageBatch | Images,
+        targets: Tensor,
+        sample_ids: Ids = None,
+        epoch: int = 0,
+        *,
+        bgr: bool = False,
+    ) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __call__(
+        self, images: Arrays, targets: None = None, sample_ids: Ids = None, epoch: int = 0, *, bgr: bool = False
+    ) -> NDArray[Any]: ...
+    @overload
+    def __call__(
+        self, images: Arrays, targets: NDArray[Any], sample_ids: Ids = None, epoch: int = 0, *, bgr: bool = False
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    @overload
+    def __call__(
+        self,
+        images: Any,
+        targets: Any = None,
+        sample_ids: Ids = None,
+        epoch: int = 0,
+        *,
+        bgr: bool = False,
+        masks: Masks | None = None,
+        boxes: Boxes | None = None,
+    ) -> Any: ...
+    def __call__(
+        self,
+        images: Any,
+        targets: Any = None,
+        sample_ids: Ids = None,
+        epoch: int = 0,
+        *,
+        bgr: bool = False,
         masks: Masks | None = None,
         boxes: Boxes | None = None,
     ) -> Any:
         """Augments a batch: the finished images, or a tuple of them and of what else was given, in the order above.
 
+        Images may also be NumPy arrays, (B, H, W, C) or a list of (H, W, C) and (H, W); then arrays come back, images
+        (B, C, H, W). Other libraries' are taken by DLPack. `bgr`: their channels are blue, green, red, as OpenCV's;
+        what comes back is red, green, blue.
+
         `sample_ids` are the samples' positions in their dataset; without them every call draws anew, from a base
         that torch's default generator gives. `targets` are class indices (B,) or soft (B, K). `masks` (uint8, as
         many layers as wanted) and `boxes` (x0, y0, x1, y1) move with the geometry: see `move_masks`, `move_boxes`.
+
+        Inside `torch.compile` a call is one operator of the graph, `augengine::augment`: see `compiled`.
         """
-        checked = check_images(images)
-        ids: Ids = sample_ids
-        if masks is None and boxes is None and self._may_draw_on(checked):
-            ids = kept = _check_ids_on(checked.device, sample_ids, len(checked))
-            out = self._run_on_device(checked, kept, epoch)
-            if out is not None:
-                return out if targets is None else (out, self._softened(targets, len(out)))
-        program = self._draw(_check_ids(ids, len(checked)), epoch, checked.sizes)
-        return self._run(checked, program, targets, masks, boxes)
+        if torch.compiler.is_compiling():
+            return call_compiled(self, images, targets, sample_ids, epoch, bgr, masks, boxes)
+        return self._of_tensors(self._augment, images, targets, bgr, sample_ids, epoch, masks, boxes)
 
     def sample(
         self,
@@ -122,19 +180,47 @@ class Pipeline:
         size: tuple[int, int] | Sequence[tuple[int, int]] | NDArray[np.int32],
     ) -> Program:
         """Draws the program of these samples; `size` is their images' (height, width), one pair or one a sample."""
-        ids = _check_ids(sample_ids, None)
-        return self._draw(ids, epoch, _check_sizes(size, len(ids)))
+        ids = check_ids(sample_ids, None)
+        return self._draw(ids, epoch, check_sizes(size, len(ids)))
 
     def run(
         self,
-        images: ImageBatch,
+        images: Any,
         program: Program,
-        targets: Tensor | None = None,
+        targets: Any = None,
         *,
+        bgr: bool = False,
         masks: Masks | None = None,
         boxes: Boxes | None = None,
     ) -> Any:
-        """Runs a program that `sample` drew, or that was read from JSON; gives what calling the pipeline gives."""
+        """Runs a program that `sample` drew, or that was read from JSON; takes and gives what a call does."""
+        return self._of_tensors(self._replay, images, targets, bgr, program, masks, boxes)
+
+    def _of_tensors(self, what: Callable[..., Any], images: Any, targets: Any, bgr: bool, *more: Any) -> Any:
+        """What `what` makes of tensors; arrays go in as tensors, and what comes out goes back as arrays."""
+        if isinstance(images, Images) or (isinstance(images, Tensor) and not bgr):
+            return what(images, targets, *more)
+        arrays = are_arrays(images)
+        if arrays and isinstance(targets, np.ndarray):
+            targets = torch.from_numpy(targets)
+        out = what(to_tensors(images, bgr), targets, *more)
+        if not arrays:
+            return out
+        return tuple(map(to_array, out)) if isinstance(out, tuple) else to_array(out)
+
+    def _augment(
+        self, images: Any, targets: Any, ids: Ids, epoch: int, masks: Masks | None, boxes: Boxes | None
+    ) -> Any:
+        checked = check_images(images)
+        if masks is None and boxes is None and self._may_draw_on(checked):
+            ids = kept = check_ids_on(checked.device, ids, len(checked))
+            out = self._run_on_device(checked, kept, epoch)
+            if out is not None:
+                return out if targets is None else (out, self._softened(targets, len(out)))
+        program = self._draw(check_ids(ids, len(checked)), epoch, checked.sizes)
+        return self._run(checked, program, targets, masks, boxes)
+
+    def _replay(self, images: Any, targets: Any, program: Program, masks: Masks | None, boxes: Boxes | None) -> Any:
         checked = check_images(images)
         if len(program) != len(checked):
             raise ValueError(f"program: has {len(program)} rows; the batch has {len(checked)} images")
@@ -147,6 +233,9 @@ class Pipeline:
 
     def _check_calls(self, program: Program) -> None:
         """A program is of the pipeline that it runs in: each call one that the transform at its position can make."""
+        seeds = 0 if program.seeds is None else program.seeds.shape[1]
+        if seeds != len(self._modules):
+            raise ValueError(f"program: has seeds of {seeds} modules; this pipeline has {len(self._modules)}")
         drawn = [set(spec.ops) if (spec := t.spec()) else set() for t in self.transforms]
         calls = program.calls[program.calls["op"] >= 0]
         for code, position in np.unique(np.stack([calls["op"], calls["position"]], 1), axis=0).tolist():
@@ -161,7 +250,7 @@ class Pipeline:
 
     def plan(self, size: tuple[int, int], device: str = "cpu", channels: int = 3) -> Plan:
         """What the engine does for images of `size` (height, width) on `device`; print it to see passes and bytes."""
-        sizes = _check_sizes(size, 1)
+        sizes = check_sizes(size, 1)
         if channels not in (1, 3):
             raise ValueError(f"plan.channels: got {channels!r}; expected 1 or 3")
         try:
@@ -171,10 +260,18 @@ class Pipeline:
         in_size = (int(sizes[0, 0]), int(sizes[0, 1]))
         return self._plan(in_size, self._out_size(in_size), channels, device, backend)
 
+    @property
+    def has_modules(self) -> bool:
+        """Whether an `ae.Module` is among the transforms: then calls seed torch's default generators for a while."""
+        return bool(self._modules)
+
     def with_options(self, **changes: Any) -> "Pipeline":
         """The same transforms with some options (dtype, seed, ...) changed."""
+        return self._with(self.transforms, changes)
+
+    def _with(self, transforms: tuple[Transform, ...], changes: dict[str, Any]) -> "Pipeline":
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "transforms"}
-        return Pipeline(*self.transforms, **(options | changes))
+        return Pipeline(*transforms, **(options | changes))
 
     def to_json(self) -> str:
         """The pipeline as JSON text; `from_json` gives it back, equal."""
@@ -196,7 +293,7 @@ class Pipeline:
             raise ValueError("pipeline: expected a JSON object with version 1 and a list of transforms")
         transforms = [from_config(c, f"transforms[{i}]") for i, c in enumerate(data.pop("transforms"))]
         for name, known in (("dtype", DTYPES), ("memory_format", FORMATS)):
-            _check_choice(name, data.get(name), known)
+            check_choice(name, data.get(name), known)
             data[name] = known[data[name]]
         try:
             return Pipeline(*transforms, **data)
@@ -204,10 +301,17 @@ class Pipeline:
             raise ValueError(f"pipeline: {error}") from error
 
     def _draw(self, ids: NDArray[np.int64], epoch: int, sizes: NDArray[np.int32]) -> Program:
-        return draw_program(self._draws, self.seed, _check_epoch(epoch), ids, sizes, self.mix_group)
+        epoch = check_epoch(epoch)
+        program = draw_program(self._draws, self.seed, epoch, ids, sizes, self.mix_group)
+        if not self.has_modules:
+            return program
+        seeds = [module.seeds(self.seed, epoch, position, ids) for position, module in self._modules.items()]
+        return replace(program, seeds=np.stack(seeds, 1))
 
     def _may_draw_on(self, images: Images) -> bool:
-        """Whether the images' device may draw their program: of a dense batch that does not mix."""
+        """Whether the images' device may draw their program: of a dense batch that does not mix, in one pass."""
+        if self.has_modules:
+            return False
         backend = load_backend(backend_name(self.backend, images.device))
         return backend.run_keys is not None and images.strides is not None and not self._draws.mix_positions
 
@@ -219,7 +323,7 @@ class Pipeline:
             return None
         in_size = (int(images.sizes[0, 0]), int(images.sizes[0, 1]))
         plan = self._plan(in_size, self._out_size(in_size), images.channels, str(images.device), name)
-        return run_keys(plan, Keys(self.seed, _check_epoch(epoch), ids, self.mix_group), images)
+        return run_keys(plan, Keys(self.seed, check_epoch(epoch), ids, self.mix_group), images)
 
     def _out_size(self, size: Size) -> Size:
         """With which (height, width) images of `size` end."""
@@ -227,11 +331,16 @@ class Pipeline:
             self._out_sizes[size] = self._draw(np.zeros(1, np.int64), 0, np.array([size], np.int32)).out_size()
         return self._out_sizes[size]
 
+    @property
+    def _softens(self) -> bool:
+        """Whether targets come back soft."""
+        return self.label_smoothing > 0 or any(t.stage == "mix" for t in self.transforms)
+
     def _softened(self, targets: Tensor, count: int) -> Tensor:
         """The targets of a batch of `count`, soft where they are mixed or smoothed."""
         if isinstance(targets, Tensor) and targets.ndim and len(targets) != count:
             raise ValueError(f"targets: got shape {tuple(targets.shape)}; the batch has {count} images")
-        if not self._draws.mix_positions and self.label_smoothing == 0:
+        if not self._softens:
             return targets
         return soft_targets(targets, self.num_classes, self.label_smoothing)
 
@@ -239,29 +348,68 @@ class Pipeline:
         self, images: Images, program: Program, targets: Tensor | None, masks: Masks | None, boxes: Boxes | None
     ) -> Any:
         mixes = bool(self._draws.mix_positions)
-        if mixes and (masks is not None or boxes is not None):
-            raise ValueError(
-                "masks, boxes: this pipeline mixes samples, which they can't follow; use one that does not"
-            )
+        if (mixes or self.has_modules) and (masks is not None or boxes is not None):
+            does = "mixes samples" if mixes else "has a Module"
+            raise ValueError(f"masks, boxes: this pipeline {does}, which they can't follow; use one that does not")
         if targets is not None:
             targets = self._softened(targets, len(program))
-        name = backend_name(self.backend, images.device)
-        out_size = program.out_size()
-        plan = self._plan(None, out_size, images.channels, str(images.device), name)
-        out = load_backend(name).run(plan, program, images)
+        out = self._passes(images, program)
         parts: list[Any] = [out]
         if targets is not None:
-            parts.append(mix_targets(program, targets, out_size) if mixes else targets)
+            parts.append(mix_targets(program, targets, program.out_size()) if mixes else targets)
         if masks is not None:
             parts.append(move_masks(program, masks))
         if boxes is not None:
             parts.append(move_boxes(program, boxes))
         return tuple(parts) if len(parts) > 1 else out
 
+    def _passes(self, images: Images, program: Program) -> Tensor:
+        """The finished batch: by one fused pass, or by one before each `Module` and one to the end."""
+        if program.seeds is None:
+            return self._pass(images, program)
+        seeds = dict(zip(self._modules, program.seeds.T, strict=True))
+        start, sizes = 0, program.sizes
+        for stop, part in self._parts[:-1]:
+            out = images.held  # where there is nothing to do but the module
+            if not isinstance(out, Tensor) or start < stop:
+                out = part._pass(images, program.between(start, stop, sizes))
+            images = check_images(self._modules[stop].on_bytes(out, seeds[stop]))
+            start, sizes = stop + 1, images.sizes
+        stop, part = self._parts[-1]
+        out = part._pass(images, program.between(start, stop, sizes))
+        for position in range(stop, len(self.transforms)):
+            out = self._modules[position].on_values(out, seeds[position])
+        return out.contiguous(memory_format=self.memory_format)
+
+    def _pass(self, images: Images, program: Program) -> Tensor:
+        """The program's calls, fused."""
+        name = backend_name(self.backend, images.device)
+        plan = self._plan(None, program.out_size(), images.channels, str(images.device), name)
+        return load_backend(name).run(plan, program, images)
+
     def _plan(self, in_size: Size | None, out_size: Size, channels: int, device: str, backend: str) -> Plan:
         pillow13 = self.resize_order == "pillow13"
         layout = self.memory_format
         return compile_plan(self.transforms, in_size, out_size, channels, self.dtype, layout, device, backend, pillow13)
+
+    @cached_property
+    def _modules(self) -> dict[int, Module]:
+        """Those among the transforms, by position."""
+        return {at: t for at, t in enumerate(self.transforms) if isinstance(t, Module)}
+
+    @cached_property
+    def _parts(self) -> "list[tuple[int, Pipeline]]":
+        """Of a pipeline with modules: where each fused pass stops, and the pipeline up to there. All but the last end
+        with bytes, before a module."""
+        finish = next(
+            (at for at, t in enumerate(self.transforms) if isinstance(t, Normalize) or t.stage == "mix"), None
+        )
+        end = len(self.transforms)
+        stops = [at for at in self._modules if finish is None or at < finish]
+        behind = [at for at in self._modules if finish is not None and at > finish]
+        parts = [(at, self._with(self.transforms[:at], {"dtype": torch.uint8, "label_smoothing": 0.0})) for at in stops]
+        stop = behind[0] if behind else end
+        return [*parts, (stop, self._with(self.transforms[:stop], {}))]
 
     @cached_property
     def _draws(self) -> Draws:
@@ -274,83 +422,9 @@ class Pipeline:
     def __getstate__(self) -> dict[str, object]:  # without what is compiled: another version's may differ
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
-
-def _check_sizes(size: object, count: int) -> NDArray[np.int32]:
-    """(count, 2) heights and widths from one pair, or from one for each sample."""
-    sizes = np.array(size)
-    good = sizes.shape in ((2,), (count, 2)) and sizes.dtype.kind in "iu"
-    if not good or (sizes < 1).any() or (sizes > MAX_SIDE).any():
-        raise ValueError(
-            f"size: got {size!r}; expected (height, width), or one pair for each of the {count} samples, "
-            f"sides 1 to {MAX_SIDE}"
-        )
-    return np.ascontiguousarray(np.broadcast_to(sizes.astype(np.int32), (count, 2)))
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._know_itself()
 
 
-def _check_whole(name: str, value: Any, low: int, high: int, expected: str) -> int:
-    """`value` as an int of [low, high)."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= int(value) < high:
-        raise ValueError(f"Pipeline.{name}: got {value!r}; expected {expected}")
-    return int(value)
-
-
-def _check_choice(name: str, value: object, known: object) -> None:
-    options = list(known)  # type: ignore[call-overload]
-    if not any(value is o or value == o for o in options):
-        raise ValueError(f"Pipeline.{name}: got {value!r}; expected one of {', '.join(map(str, options))}")
-
-
-def _check_order(transforms: tuple[Transform, ...], dtype: torch.dtype) -> None:
-    """Images first, then Normalize, then what works on finished values."""
-    after: str | None = None
-    for i, transform in enumerate(transforms):
-        name = type(transform).__name__
-        if not isinstance(transform, Transform):
-            raise TypeError(
-                f"transform {i}: got {transform!r}; expected an augengine transform such as ae.RandomHorizontalFlip()"
-            )
-        if after is not None and transform.stage == "image":
-            raise ValueError(f"transform {i}, {name}: stands after {after}; it works on bytes and must stand before")
-        if transform.output_units and after is None:
-            raise ValueError(f"transform {i}, {name}: writes values that bytes can't hold; put it behind Normalize")
-        if isinstance(transform, Normalize) or transform.stage == "mix":
-            if dtype == torch.uint8:
-                raise ValueError(f"transform {i}, {name}: gives fractions, which dtype=torch.uint8 can't hold")
-            if after is not None and isinstance(transform, Normalize):
-                raise ValueError(f"transform {i}, Normalize: stands after {after}; it must stand before, and once")
-            if after is not None and after != "Normalize":
-                raise ValueError(f"transform {i}, {name}: stands after {after}; a pipeline mixes once")
-            after = name
-
-
-def _check_epoch(epoch: int) -> int:
-    if not isinstance(epoch, (int, Integral)) or not 0 <= epoch < 2**32:
-        raise ValueError(f"epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
-    return int(epoch)
-
-
-def _check_ids_on(device: torch.device, ids: Ids, count: int) -> NDArray[np.int64] | Tensor:
-    """Ids for images on `device`: those that lie there stay, so that the host need not wait for them."""
-    if device.type == "cpu" or not isinstance(ids, Tensor) or ids.device != device:
-        return _check_ids(ids, count)
-    whole = ids.dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-    if ids.shape != (count,) or not whole:
-        raise ValueError(
-            f"sample_ids: got shape {tuple(ids.shape)} of {ids.dtype}; expected whole numbers, one for each of the "
-            f"{count} images"
-        )
-    return ids.to(torch.int64).contiguous()
-
-
-def _check_ids(sample_ids: Ids, count: int | None) -> NDArray[np.int64]:
-    if sample_ids is None and count is not None:
-        base = torch.randint(2**62, ()).item()
-        return np.arange(base, base + count, dtype=np.int64)
-    ids = np.asarray(sample_ids.cpu() if isinstance(sample_ids, Tensor) else sample_ids)
-    whole = ids.dtype.kind == "i" or ids.size == 0 or (ids.dtype.kind == "u" and ids.max() < 2**63)
-    if ids.ndim != 1 or not whole or (count is not None and len(ids) != count):
-        expected = "a sequence of whole numbers below 2**63" + (
-            "" if count is None else f", one for each of the {count} images"
-        )
-        raise ValueError(f"sample_ids: got shape {ids.shape} of {ids.dtype}; expected {expected}")
-    return np.ascontiguousarray(ids, np.int64)
+register_operator(Pipeline.from_json)

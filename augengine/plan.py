@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from augengine.ops import OPS
 from augengine.sampling import Draws, encode_specs
-from augengine.transforms import Normalize, Size, Transform
+from augengine.transforms import Module, Normalize, Size, Transform
 
 NEVER = 2**31 - 1  # a position that no transform reaches
 NEAREST_MAPS = {"rotate", "affine", "pad", "crop"}  # with whole pixels and one colour outside
@@ -57,6 +57,9 @@ class Plan:
         size = self.in_size or self.out_size
         for position, transform in enumerate(self.transforms):
             name, read = type(transform).__name__, self.channels * size[0] * size[1]
+            if isinstance(transform, Module):
+                found.append((f"{name} ({type(transform.module).__name__}, by torch)", read, read))
+                continue
             before, size = size, transform.out_size(size)
             grows = size[0] > before[0] or size[1] > before[1]  # then a crop is no view, but has a border to write
             cost = set() if position > self.finish_position else _costs(transform, self.channels, grows)

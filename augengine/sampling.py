@@ -83,11 +83,12 @@ class Program:
     """One batch's calls: `program[i]` is row i as (name, parameters) pairs in torchvision's functional vocabulary.
 
     `calls` is the native (B, slots) array of `CALL`, unused slots with op -1; `sizes` the (B, 2) heights and widths
-    of the images that it was drawn for.
+    of the images that it was drawn for; `seeds` the (B, modules) seeds of the pipeline's `Module`s.
     """
 
     calls: NDArray[np.void]
     sizes: NDArray[np.int32]
+    seeds: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.calls)
@@ -149,7 +150,14 @@ class Program:
 
     def rows(self, indices: NDArray[np.int64]) -> "Program":
         """The program of these rows; a row may come several times."""
-        return Program(self.calls[indices], np.ascontiguousarray(self.sizes[indices]))
+        seeds = None if self.seeds is None else self.seeds[indices]
+        return Program(self.calls[indices], np.ascontiguousarray(self.sizes[indices]), seeds)
+
+    def between(self, start: int, stop: int, sizes: NDArray[np.int32]) -> "Program":
+        """What the transforms at the positions [start, stop) do, with images that have come to `sizes`."""
+        calls = self.calls.copy()
+        calls["op"][(calls["position"] < start) | (calls["position"] >= stop)] = -1
+        return Program(calls, sizes)
 
     def regions(self) -> NDArray[np.int32]:
         """(B, 4) of (top, left, height, width): the rectangle of its image that each row reads first."""
@@ -167,7 +175,7 @@ class Program:
         if calls.shape[1]:
             crops = calls[:, 0]["op"] == op_named("resized_crop").code
             calls["args"][crops, 0, :2] = 0.0
-        return Program(calls, np.ascontiguousarray(self.regions()[:, 2:]))
+        return Program(calls, np.ascontiguousarray(self.regions()[:, 2:]), self.seeds)
 
     def to_json(self) -> str:
         """The program as JSON text; `from_json` gives it back, equal."""
@@ -175,7 +183,8 @@ class Program:
             [{"op": op.name, "position": int(call["position"]), **_decode(op, call["args"])} for op, call in calls]
             for calls in (self._calls_of(i) for i in range(len(self)))
         ]
-        return json.dumps({"version": 1, "sizes": self.sizes.tolist(), "rows": rows})
+        seeds = {} if self.seeds is None else {"seeds": self.seeds.tolist()}
+        return json.dumps({"version": 1, "sizes": self.sizes.tolist(), "rows": rows, **seeds})
 
     @staticmethod
     def from_json(text: str) -> "Program":
@@ -188,8 +197,11 @@ class Program:
             raise ValueError(
                 f"program: expected a list of calls and a size [height, width] for each of {len(rows)} rows"
             )
-        if unknown := sorted(set(data) - {"version", "rows", "sizes"}):
-            raise ValueError(f"program: got an unknown field {unknown[0]!r}; expected version, sizes and rows")
+        if unknown := sorted(set(data) - {"version", "rows", "sizes", "seeds"}):
+            raise ValueError(f"program: got an unknown field {unknown[0]!r}; expected version, sizes, rows and seeds")
+        seeds = data.get("seeds")
+        if seeds is not None and not _are_seeds(seeds, len(rows)):
+            raise ValueError(f"program: expected as many seeds below 2**63 for each of {len(rows)} rows")
         slots = max([len(row) for row in rows], default=0)
         if slots * len(rows) > MOST_SLOTS:
             raise ValueError(
@@ -203,7 +215,8 @@ class Program:
                     _write_call(calls[i, k : k + 1], call)
                 except (TypeError, ValueError) as error:
                     raise ValueError(f"program row {i}, call {k}: {error}") from error
-        return Program(calls, np.array(sizes, np.int32).reshape(-1, 2))
+        kept = None if seeds is None else np.array(seeds, np.int64).reshape(len(rows), -1)
+        return Program(calls, np.array(sizes, np.int32).reshape(-1, 2), kept)
 
 
 def parse_json(text: str, what: str) -> object:
@@ -229,6 +242,13 @@ def _are_sizes(sizes: object, count: int) -> bool:
         return False
     pairs = [pair for pair in sizes if isinstance(pair, list) and len(pair) == 2]
     return len(pairs) == count and all(isinstance(v, int) and 0 < v <= MAX_SIDE for pair in pairs for v in pair)
+
+
+def _are_seeds(seeds: object, count: int) -> bool:
+    if not isinstance(seeds, list) or len(seeds) != count or not all(isinstance(row, list) for row in seeds):
+        return False
+    whole = all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 2**63 for row in seeds for v in row)
+    return whole and len({len(row) for row in seeds}) <= 1
 
 
 def _decode(op: Op, args: NDArray[np.float64]) -> dict[str, object]:

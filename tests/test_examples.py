@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from examples import dali, demo, replay, search, train_loop
+from examples import compiled_step, dali, demo, kornia_stage, opencv_arrays, replay, search, train_loop
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,6 +43,22 @@ def test_a_search_finds_a_policy_that_augments_a_batch(tmp_path, capsys):
     assert '"profile": "augengine"' in said
     assert "a batch by it: (64, 1, 28, 28) torch.float32" in said
     assert (tmp_path / "found" / "report.html").exists()
+
+
+def test_a_compiled_step_learns(one_thread):
+    losses = compiled_step.main(epochs=2)
+    assert losses[1] < losses[0] < 3
+
+
+def test_kornias_stage_is_keyed_too(capsys):
+    kornia_stage.main()
+    assert "(16, 3, 64, 64) torch.float32; sample 5 alone is the same: True" in capsys.readouterr().out
+
+
+def test_arrays_of_opencv_become_a_batch(capsys):
+    batch = opencv_arrays.main()
+    assert "ndarray (4, 3, 224, 224) float32" in capsys.readouterr().out
+    assert abs(batch.mean()) < 1
 
 
 def test_both_transforms_of_the_demo_give_batches_alike():

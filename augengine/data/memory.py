@@ -145,7 +145,7 @@ def memory_batches(
         batch = parts if collate is default_collate else collate(_samples(parts, targets, source.owner))
         return pinned(batch) if pin_memory else batch
 
-    if ahead == 0:
+    if ahead == 0 or pipeline.has_modules:  # modules draw from generators that are the consumer's
         return Made(finished, Counting(index_batches))
 
     def submit(thread: Threads, ids: NDArray[np.int64]) -> tuple[Later[Any], int]:

@@ -191,8 +191,7 @@ class PhotoWork:
     def _finish(self, batch: BatchUnderway) -> None:
         try:
             photos = self._filled(batch)
-            with self.stats.timed("augment"):
-                batch.done.give(self._finished(photos))
+            batch.done.give(photos if self.pipeline.has_modules else self.finished(photos))
         except BaseException as error:
             batch.fail(error)
         batch.decoded.clear()
@@ -205,6 +204,11 @@ class PhotoWork:
             bad = ValueError(f"{self.source.name(batch.ids[0])} can't be read, nor can any other of its batch")
             return [self._replaced(i, bad) for i in batch.ids]
         return [rows[at] for at in places]  # type: ignore[misc]
+
+    def finished(self, photos: list[Photo]) -> Finished:
+        """The batch of these photos; in the consumer's turn where modules draw, whose generators are its own."""
+        with self.stats.timed("augment"):
+            return self._finished(photos)
 
     def _finished(self, photos: list[Photo]) -> Finished:
         ids = [photo.id for photo in photos]
@@ -248,7 +252,8 @@ def photo_batches(
         return work.submit(working, ids, chunk), ahead
 
     workers = threads + FEEDERS * beside
-    return Made(_joined, MadeAhead(index_batches, submit, workers, timeout_s, work.stats, work.waiting.clear))
+    made = MadeAhead(index_batches, submit, workers, timeout_s, work.stats, work.waiting.clear)
+    return Made(_joined, Made(work.finished, made) if work.pipeline.has_modules else made)
 
 
 def _joined(finished: Finished) -> Batch:

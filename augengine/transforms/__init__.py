@@ -23,6 +23,7 @@ from augengine.transforms.geometry import (
 )
 from augengine.transforms.lighting import ColorShift, PCALighting, fit_pca
 from augengine.transforms.mix import RICAP, CutMix, Mixup
+from augengine.transforms.module import Module
 from augengine.transforms.transform import Size, Stage, Transform
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Cutout",
     "GaussianBlur",
     "Mixup",
+    "Module",
     "Normalize",
     "PCALighting",
     "Pad",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from augengine.sampling import Spec
 from augengine.transforms.finish import Normalize
+from augengine.transforms.module import Module
 from augengine.transforms.transform import Size, Stage, Transform, is_number
 
 NOTHING = Spec("maybe", (0.0, 0), (), slots=0)
@@ -23,9 +24,9 @@ class Composed(Transform):
         if not isinstance(self.transforms, Sequence) or not 0 < len(self.transforms) <= MOST:
             raise ValueError(f"{name}.transforms: got {self.transforms!r}; expected 1 to {MOST} transforms")
         for i, t in enumerate(self.transforms):
-            if not isinstance(t, Transform) or isinstance(t, Normalize):
+            if not isinstance(t, Transform) or isinstance(t, (Normalize, Module)):
                 raise TypeError(
-                    f"{name}.transforms[{i}]: got {t!r}; expected an augengine transform other than Normalize"
+                    f"{name}.transforms[{i}]: got {t!r}; expected an augengine transform, no Normalize and no Module"
                 )
         if 0 < sum(t.stage == "mix" for t in self.transforms) < len(self.transforms):
             raise ValueError(f"{name}.transforms: mixes stand beside other transforms; expected mixes alone, or none")

@@ -1,0 +1,73 @@
+"""`torch.compile` and the engine: a pipeline's call as one operator of the graph, `augengine::augment`."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def call_compiled(
+    pipeline: Any, images: Any, targets: Any, ids: Any, epoch: int, bgr: Any, masks: Any, boxes: Any
+) -> Any:
+    """What a pipeline's call gives, traced: one operator, without a break of the graph.
+
+    It stands for tensors (a batch or a list) and targets; what else there is (bgr, masks, boxes, arrays, a `Module`)
+    breaks the graph and runs as without a compiler. Without `ids` they come from torch's default generator,
+    as always.
+    """
+    listed = not isinstance(images, Tensor)
+    text = pipeline._text
+    if text is None or bgr or masks is not None or boxes is not None or (listed and not _are_tensors(images)):
+        return _uncompiled(pipeline, images, targets, ids, epoch, bgr, masks, boxes)
+    batch = list(images) if listed else [images]
+    if ids is None:
+        ids = torch.randint(2**62, (1,)) + torch.arange(len(images))
+    elif not isinstance(ids, Tensor):
+        ids = torch.as_tensor(ids)
+    softens = targets is not None and pipeline._softens
+    out = torch.ops.augengine.augment(batch, targets if softens else None, ids, epoch, text, listed)
+    if targets is None:
+        return out[0]
+    return out[0], out[1] if softens else targets
+
+
+def _are_tensors(images: Any) -> bool:
+    return isinstance(images, (list, tuple)) and all(isinstance(image, Tensor) for image in images)
+
+
+@torch.compiler.disable(reason="arrays, masks, boxes and Modules run outside of the graph")  # type: ignore
+def _uncompiled(
+    pipeline: Any, images: Any, targets: Any, ids: Any, epoch: int, bgr: Any, masks: Any, boxes: Any
+) -> Any:
+    return pipeline(images, targets, ids, epoch, bgr=bgr, masks=masks, boxes=boxes)
+
+
+def register_operator(from_json: Callable[[str], Any]) -> None:
+    """Registers the operator, to which `from_json` gives the pipeline: its text is a constant of the graph, which says
+    the same in every process that finds the compiled graph in a cache."""
+    pipeline_of = lru_cache(maxsize=64)(from_json)
+
+    @torch.library.custom_op("augengine::augment", mutates_args=())
+    def augment(
+        images: Sequence[Tensor], targets: Tensor | None, sample_ids: Tensor, epoch: int, pipeline: str, listed: bool
+    ) -> list[Tensor]:
+        batch = list(images) if listed else images[0]
+        out = pipeline_of(pipeline)(batch, targets, sample_ids, epoch)
+        return [out] if targets is None else list(out)
+
+    @augment.register_fake
+    def _(
+        images: Sequence[Tensor], targets: Tensor | None, sample_ids: Tensor, epoch: int, pipeline: str, listed: bool
+    ) -> list[Tensor]:
+        pipe = pipeline_of(pipeline)
+        count = len(images) if listed else images[0].shape[0]
+        channels, height, width = images[0].shape[-3:]
+        out_size = pipe._out_size((int(height), int(width)))
+        out = images[0].new_empty((count, channels, *out_size), dtype=pipe.dtype)
+        parts = [out.to(memory_format=pipe.memory_format)]
+        if targets is not None:
+            soft = targets.new_empty((count, pipe.num_classes or 0)) if targets.ndim == 1 else targets
+            parts.append(torch.empty_like(soft, dtype=torch.float32))
+        return parts
