@@ -26,6 +26,7 @@ class Mixup:
 
     A call draws for the sample ids `drawn` to `drawn` + B - 1, then `drawn` counts on: calls draw anew, and a run
     repeats with its seed. Ranks want seeds of their own. To go on with a run, save `drawn` and set it again.
+    `transform` is what it draws from, as an augengine transform.
 
     What differs from timm: partners follow a keyed random cycle through the batch, not its reversed order; draws are
     Philox's, not NumPy's; a box has even sides before the border cuts it (torchvision's), and labels always follow
@@ -63,7 +64,8 @@ class Mixup:
         per = "batch" if mode == "batch" else "sample"
         cut = 0.0 if cutmix_alpha == 0 else 1.0 if mixup_alpha == 0 else switch_prob
         both = (transforms.Mixup(mixup_alpha or 1.0, prob, per), transforms.CutMix(cutmix_alpha or 1.0, prob, per))
-        self._pipeline = Pipeline(transforms.RandomChoice(both, p=(1.0 - cut, cut)), seed=seed)
+        self.transform = transforms.RandomChoice(both, p=(1.0 - cut, cut))
+        self._pipeline = Pipeline(self.transform, seed=seed)
 
     def __call__(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The mixed batch (B, C, H, W), of x's dtype and device, and float32 targets (B, num_classes)."""
