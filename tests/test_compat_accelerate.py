@@ -9,6 +9,7 @@ from torch.utils.data import BatchSampler, DistributedSampler, WeightedRandomSam
 
 import augengine as ae
 from augengine.compat.accelerate import prepare
+from examples import accelerate_loop
 
 COUNT = 30  # 8 batches of 4, the last of 2
 
@@ -211,3 +212,10 @@ def test_what_can_not_be_prepared_is_refused_with_a_way_out():
         prepare(here, ae.DataLoader(data, 4, sampler=DistributedSampler(data, 2, 0), pipeline=pipeline()))
     with pytest.raises(ValueError, match="dispatch_batches=True"):
         prepare(accelerator(dispatch_batches=True), loader_of(COUNT))
+
+
+def test_the_example_goes_on_from_its_checkpoint_and_learns(tmp_path, one_thread, capsys):
+    torch.manual_seed(0)
+    accelerate_loop.main(str(tmp_path / "run"), epochs=1)
+    assert accelerate_loop.main(str(tmp_path / "run"), epochs=4) > 0.8
+    assert capsys.readouterr().out.count("epoch 0 done") == 2  # the last checkpoint is one in the middle of it

@@ -11,6 +11,7 @@ from transformers import TrainingArguments, ViTConfig, ViTForImageClassification
 
 import augengine as ae
 from augengine.compat.huggingface import Trainer, soft_cross_entropy
+from examples import hf_trainer
 
 COUNT, CLASSES = 30, 5
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -180,3 +181,9 @@ def test_what_can_not_be_done_is_refused_with_a_sentence(tmp_path):
         run.get_train_dataloader()
     with pytest.raises(ValueError, match=r"Trainer\.eval_dataset: got None"):
         run.get_eval_dataloader()
+
+
+def test_the_example_learns(tmp_path):
+    torch.manual_seed(0)
+    quiet = {"use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "logging_strategy": "no"}
+    assert hf_trainer.main(str(tmp_path), epochs=2, **quiet) > 0.5

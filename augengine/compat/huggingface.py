@@ -82,6 +82,7 @@ class Trainer(transformers.Trainer):
 
     def _prepared(self, dataset: Any, batch_size: int, pipeline: Pipeline, **options: Any) -> Any:
         options |= {name: getattr(self.args, f"dataloader_{name}") for name in LOADER_ARGUMENTS}
+        options["pin_memory"] &= self.accelerator.device.type != "cpu"
         loader = InputsLoader(dataset, batch_size, pipeline=pipeline, **(options | self.loader_options))
         return prepare(self.accelerator, loader)
 
