@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TINY = Settings("digits", trials=2, budget=1, generation=2, subset=64, held_out=16)
 
 
+@pytest.mark.soak
 def test_searching_on_a_gpu_is_rehearsed(tmp_path):
     arguments = [sys.executable, "benchmarks/gpu.py", "--search", "--rehearse", "--json", tmp_path / "figures.json"]
     env = os.environ | {"AUGENGINE_DATA": str(cifar_photos(tmp_path)), "OMP_NUM_THREADS": "1"}
@@ -59,6 +60,7 @@ def test_as_many_children_are_under_way_as_there_are_processes(workers, jobs):
     assert engine.most == min(workers, jobs)
 
 
+@pytest.mark.soak
 def test_the_bare_loop_and_the_search_carry_out_the_same_trials_and_are_told_apart(tmp_path, monkeypatch, capsys):
     told, studies, timed = [], [], search.timed
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -28,6 +29,7 @@ def cifar_photos(root):
     return root
 
 
+@pytest.mark.soak
 def test_training_on_a_gpu_is_rehearsed(tmp_path):
     arguments = [sys.executable, "benchmarks/gpu.py", "--train", "--rehearse", "--json", tmp_path / "figures.json"]
     done = subprocess.run(

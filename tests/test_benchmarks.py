@@ -184,6 +184,7 @@ runpy.run_path("benchmarks/gpu.py", run_name="__main__")
 """
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("machine", ["bare", "with peers"])
 def test_gpu_benchmark_is_rehearsed(machine, tmp_path):
     path = tmp_path / "figures.json"

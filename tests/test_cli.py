@@ -75,6 +75,7 @@ def test_doctor_compiles_the_kernels_without_a_gpu(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(kernels)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("arch", ["hopper", "sm_42"])
 def test_doctor_names_an_architecture_that_is_none(arch, capsys):
     pytest.importorskip("cuda.core", reason="cuda-core is not installed")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from examples import compiled_step, dali, demo, kornia_stage, opencv_arrays, replay, search, train_loop
@@ -78,6 +79,7 @@ def trained(folder, photos, *more):
     return done.stdout.splitlines(), done.stderr
 
 
+@pytest.mark.soak
 def test_the_diff_turns_the_reference_script_into_one_that_goes_on_where_it_was(tmp_path):
     photos = tmp_path / "photos"
     for part in ("train", "val"):

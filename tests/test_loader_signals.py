@@ -76,7 +76,7 @@ def test_ctrl_c_ends_a_process_its_workers_and_its_threads(route, endless):
 @pytest.mark.parametrize("route", ["memory", "photos"])
 def test_threads_that_are_interrupted_at_any_moment_end_and_load_again(route, routes):
     script = Path(__file__).with_name("interrupted_loader.py")
-    command = [sys.executable, str(script), str(routes.root), route, "1000"]
+    command = [sys.executable, str(script), str(routes.root), route, "300"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 

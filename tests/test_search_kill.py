@@ -54,6 +54,7 @@ def kill_everything(head, draw):
         kill(worker)
 
 
+@pytest.mark.soak
 def test_whoever_is_killed_at_any_moment_the_search_finds_the_same(tmp_path, undisturbed):
     out, draw, before = tmp_path / "out", random.Random(8), 0
     for count, victim in ((4, kill_head), (2, kill_everything)):
@@ -73,6 +74,7 @@ def test_whoever_is_killed_at_any_moment_the_search_finds_the_same(tmp_path, und
     assert told(out) in range(TRIALS - 2, TRIALS + 1)  # a kill may come between the storage and the log
 
 
+@pytest.mark.soak
 def test_a_trial_that_raises_hangs_or_dies_is_reported_and_tried_again_within_a_limit(tmp_path):
     out, marks = tmp_path / "out", mark(tmp_path / "marks", "raise", "raise", "hang", "die", "raise")
     words = ["--model", "fragile_nets:net", "--trials", 4, "--generation", 2, "--budget", 1, "--subset", 100]
@@ -108,6 +110,7 @@ def lock(head, storage):
     return connection
 
 
+@pytest.mark.soak
 def test_a_full_disk_and_a_locked_storage_give_a_sentence_and_lose_nothing(tmp_path):
     out = tmp_path / "out"
     storage = out / "study.db"

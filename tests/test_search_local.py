@@ -281,6 +281,7 @@ def children_of(pid):
     return found
 
 
+@pytest.mark.soak
 def test_an_interrupt_ends_a_search_with_its_workers(tmp_path):
     words = [
         "search",

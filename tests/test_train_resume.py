@@ -33,6 +33,7 @@ def unbroken(tmp_path, *words):
     return command(*WORDS, "--out", tmp_path / "unbroken", *words)[0]
 
 
+@pytest.mark.soak
 def test_killed_runs_end_with_the_weights_of_the_unbroken_one(tmp_path):
     expected, out = unbroken(tmp_path), tmp_path / "killed"
     moments, kills = random.Random(time.time_ns()), 0
@@ -186,6 +187,7 @@ def of_ranks(ranks, out, batch_size, *words):
     return torch.tensor([row["loss"] for row in rows], dtype=torch.float64), read_rows(out / "epochs.csv")
 
 
+@pytest.mark.soak
 def test_two_ranks_have_the_loss_curve_of_one_with_the_same_global_batch(tmp_path):
     exact = ("--precision", "64-true", "--set", "clip_norm=1.0")  # float64: else rounding grows from step to step
     one, measured = of_ranks(1, tmp_path / "one", 128, *exact)
@@ -195,6 +197,7 @@ def test_two_ranks_have_the_loss_curve_of_one_with_the_same_global_batch(tmp_pat
     assert measured_by_two[-1]["val_accuracy"] == measured[-1]["val_accuracy"]
 
 
+@pytest.mark.soak
 def test_ranks_that_are_killed_go_on(tmp_path):
     words = ("train", "--data", "digits", "--subset", "256", "--epochs", "2", "--batch-size", "32", "--devices", "2")
     whole, _ = command(*words, "--json", "--out", tmp_path / "a", "--checkpoint-steps", 1)
