@@ -30,10 +30,11 @@ def to_tensors(images: Any, bgr: bool) -> Any:
         images = [_from_hwc(image, f"images[{i}]") for i, image in enumerate(images)]
     elif not isinstance(images, Tensor) and hasattr(images, "__dlpack__"):
         images = torch.from_dlpack(images)  # type: ignore[attr-defined]
-    if bgr:
-        whole = isinstance(images, Tensor)
-        images = images.flip(1) if whole else [image.flip(0) for image in images]
-    return images
+    if not bgr:
+        return images
+    if isinstance(images, Sequence) and not isinstance(images, str):
+        return [image.flip(0) if isinstance(image, Tensor) and image.ndim == 3 else image for image in images]
+    return images.flip(1) if isinstance(images, Tensor) and images.ndim == 4 else images  # others are refused later
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:

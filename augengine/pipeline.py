@@ -42,13 +42,15 @@ ImageBatch = Tensor | Sequence[Tensor]
 class Pipeline:
     """Transforms declared once and run for a whole batch in one fused pass.
 
-    Images are uint8 (B, C, H, W), or a list of (C, H, W) of any sizes, C 1 or 3, on the CPU or CUDA; the finished
+    Images are uint8 (B, C, H, W), or a list of (C, H, W) of any sizes, C 1 or 3, on any device of torch; the finished
     batch is `dtype` (float32, float16, bfloat16, uint8) in `memory_format`. A float batch without Normalize holds
     byte/255. Every draw is a pure function of (seed, epoch, sample id, position in the pipeline).
 
     `num_classes` turns class indices into soft targets where a transform mixes, or `label_smoothing` e is asked for:
-    (1 - e) * target + e / num_classes. `resize_order` is "pillow13" (its rule for the order of the two passes) or
-    "horizontal" (Pillow 12 and torch). Mixes draw partners within groups of `mix_group` consecutive samples.
+    (1 - e) * target + e / num_classes. `backend` "auto" takes the exact one of the images' device, or "torch", the
+    portable one, on devices that have none (docs/portable.md). `resize_order` is "pillow13" (its rule for the order of
+    the two passes) or "horizontal" (Pillow 12 and torch). Mixes draw partners within groups of `mix_group` consecutive
+    samples.
     """
 
     transforms: tuple[Transform, ...]
@@ -206,7 +208,10 @@ class Pipeline:
         out = what(to_tensors(images, bgr), targets, *more)
         if not arrays:
             return out
-        return tuple(map(to_array, out)) if isinstance(out, tuple) else to_array(out)
+        if not isinstance(out, tuple):
+            return to_array(out)
+        count = 1 if targets is None else 2  # masks and boxes stay tensors
+        return (*map(to_array, out[:count]), *out[count:])
 
     def _augment(
         self, images: Any, targets: Any, ids: Ids, epoch: int, masks: Masks | None, boxes: Boxes | None

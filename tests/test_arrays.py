@@ -78,6 +78,14 @@ def test_programs_run_on_arrays(images):
     assert np.array_equal(PIPE.run(as_hwc(images), program), PIPE.run(images, program).numpy())
 
 
+def test_masks_stay_tensors(images):
+    pipe = ae.Pipeline(ae.RandomCrop((20, 16)), NORMALIZE)
+    targets = np.arange(5)
+    got = pipe(as_hwc(images), targets, range(5), masks=images[:, :1])
+    assert [type(part) for part in got] == [np.ndarray, np.ndarray, torch.Tensor]
+    assert np.array_equal(got[1], targets)
+
+
 class Foreign:
     """Memory that speaks DLPack and nothing else."""
 
@@ -119,7 +127,8 @@ def test_what_cant_be_is_said(images):
         ([hwc[0], hwc[1].astype(np.int64)], TypeError, r"images\[1\]: got dtype int64"),
         ("photo.jpg", TypeError, "images: got str"),
     ):
-        with pytest.raises(error, match=sentence):
-            PIPE(given)
+        for bgr in (False, True):
+            with pytest.raises(error, match=sentence):
+                PIPE(given, bgr=bgr)
     with pytest.raises(TypeError, match="NumPy has no bfloat16"):
         PIPE.with_options(dtype=torch.bfloat16)(hwc)
