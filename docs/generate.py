@@ -1,4 +1,6 @@
-"""Writes docs/ops.md and docs/gallery.png from the registry: `make docs`, or python -m docs.generate."""
+"""Writes docs/ops.md and its pictures from the registry, and the picture of the site's first page: `make docs`, or
+python -m docs.generate.
+"""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -30,8 +32,8 @@ KINDS = {
 INTRO = """\
 # Ops and transforms
 
-Written by `make docs` from the registry (`augengine/ops/`); edit that, not this. See also
-[every op on a photo](gallery.png) and [the policies](policies.md).
+Written by `make docs` from the registry (`augengine/ops/`); edit that, not this. Each op has a picture below its
+table; [one picture](gallery.png) has them all. See also [the policies](policies.md).
 
 An op is deterministic. `augengine.functional` has each under its name here, with these parameters; chains excepted,
 whose calls need each other. A transform draws ops at random, and a program's row lists the calls that it drew in these
@@ -49,6 +51,7 @@ them. Values just outside the bounds must raise. `tests/test_pipeline.py` replay
 PHOTO_PX, THUMB_PX, COLUMNS = 160, 136, 6
 GAP_PX, MARGIN_PX, HEAD_PX, FONT_PX, SMALL_PX = 6, 16, 18, 14, 11
 PITCH_PX = THUMB_PX + GAP_PX
+SHOWN_SAMPLES = 12  # of the first page's picture
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,17 @@ def ops_page() -> str:
         parts.append(
             f"## {kind}: {meaning}\n\n{_table(('op', 'what it does', 'parameters', 'exactness', 'source'), rows)}"
         )
+        parts += [
+            f"### {op.name}\n\n![{_alt(op)}](assets/ops/{op.name}.png)\n" for op in OPS.values() if op.kind == kind
+        ]
     rows = [_transform_row(name, cls) for name, cls in sorted(known_transforms().items())]
     parts.append(f"## Transforms\n\n{_table(('transform', 'what it does'), rows)}")
     return "\n".join(parts)
+
+
+def _alt(op: Op) -> str:
+    shown = "; ".join(", ".join(_short(op, values)) for values in op.shown)
+    return f"{op.name}: {shown}" if shown else op.name
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -87,7 +98,8 @@ def _op_row(op: Op) -> tuple[str, ...]:
 
 def _describe(p: Param) -> str:
     """One parameter, such as "`fill`: a whole number in [0, 255], or 3; default 0"."""
-    bounds = p.describe_bounds() + (f", or {p.width} of them" if p.width > 1 else "")
+    bounds = p.describe_bounds()
+    bounds += " of any value" if bounds.endswith(",") else ""
     default = "None" if p.optional else p.default
     texts = [f"`{p.name}`: {bounds}"]
     texts += [f"default {_value(default)}"] if default is not None else []
@@ -222,17 +234,53 @@ def quantize(gallery: Image.Image) -> Image.Image:
     return gallery.quantize(palette=part.quantize(256, Image.Quantize.MEDIANCUT, kmeans=3))
 
 
+def strip(cells: list[Cell]) -> Image.Image:
+    """One op's pictures beside each other."""
+    canvas = Image.new("RGB", (2 * MARGIN_PX + len(cells) * PITCH_PX - GAP_PX, 400), PAPER)
+    height = _draw_line(canvas, ImageDraw.Draw(canvas), cells, MARGIN_PX)
+    return canvas.crop((0, 0, canvas.width, height + MARGIN_PX + 6))
+
+
+def first_picture() -> Image.Image:
+    """The photo, and what the first samples of a usual pipeline are."""
+    pipe = ae.Pipeline(
+        ae.RandomResizedCrop(THUMB_PX, scale=(0.3, 1.0)),
+        ae.RandomHorizontalFlip(),
+        ae.TrivialAugmentWide(),
+        ae.ColorJitter(0.2, 0.2, 0.2),
+        dtype=torch.uint8,
+    )
+    photo = photos()[0]
+    images = [photo, *pipe(photo[None].repeat(SHOWN_SAMPLES - 1, 1, 1, 1), sample_ids=range(SHOWN_SAMPLES - 1))]
+    rows = SHOWN_SAMPLES // COLUMNS
+    canvas = Image.new("RGBA", (COLUMNS * PITCH_PX - GAP_PX, rows * PITCH_PX - GAP_PX))
+    for i, image in enumerate(images):
+        canvas.paste(_thumb(image), (i % COLUMNS * PITCH_PX, i // COLUMNS * PITCH_PX))
+    return canvas
+
+
 def contents(cells: list[Cell]) -> str:
     """The cells in words. The picture carries them, so that a test sees whether it is up to date."""
     return "\n".join(f"{cell.name}: {', '.join(cell.labels)}" for cell in cells)
 
 
-def main(folder: Path = FOLDER) -> None:
-    """Writes both files into `folder`."""
-    (folder / "ops.md").write_text(ops_page(), encoding="utf-8")
-    cells, info = gallery_cells(), PngInfo()
+def save(picture: Image.Image, path: Path, cells: list[Cell]) -> None:
+    """Writes the picture, the cells in words with it."""
+    info = PngInfo()
     info.add_text("cells", contents(cells))
-    quantize(draw(cells)).save(folder / "gallery.png", optimize=True, pnginfo=info)
+    quantize(picture).save(path, optimize=True, pnginfo=info)
+
+
+def main(folder: Path = FOLDER) -> None:
+    """Writes all of it into `folder`."""
+    (folder / "assets" / "ops").mkdir(parents=True, exist_ok=True)
+    (folder / "ops.md").write_text(ops_page(), encoding="utf-8")
+    cells = gallery_cells()
+    save(draw(cells), folder / "gallery.png", cells)
+    for name in OPS:
+        of_op = [cell for cell in cells if cell.name == name]
+        save(strip(of_op), folder / "assets" / "ops" / f"{name}.png", of_op)
+    first_picture().save(folder / "assets" / "samples.webp", quality=88)
 
 
 if __name__ == "__main__":
