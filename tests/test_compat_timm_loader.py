@@ -294,6 +294,9 @@ def test_ranks_get_timms_samplers(one_rank):
         ({"collate_fn": "pair"}, "Mixup.mode: got 'pair'"),
         ({"collate_fn": "subclass"}, "collate_fn: got Own, a subclass"),
         ({"collate_fn": "multi"}, "collate_fn: got label_smoothing=0.1 with multi_label"),
+        ({"re_prob": 0.3, "re_mode": "noise"}, "create_transform refuses these arguments"),
+        ({"interpolation": "nearby"}, "create_transform refuses these arguments: KeyError"),
+        ({"dataset": "augmix"}, "dataset: got AugMixDataset"),
         ({"dataset": "stream"}, "dataset: got Stream, whose samples have no index to draw by"),
     ],
 )
@@ -310,6 +313,7 @@ def test_what_augengine_lacks_is_refused_by_name(options, message):
         "subclass": Own(),
         "multi": timm_data.FastCollateMixup(multi_label=True),
         "stream": Stream(),
+        "augmix": timm_data.AugMixDataset(Pictures()),
     }
     options = {
         name: stand_ins.get(value, value) if isinstance(value, str) else value for name, value in options.items()

@@ -213,6 +213,11 @@ def _check_supported(given: dict[str, Any]) -> None:
             f"timm_loader.dataset: got {type(given['dataset']).__name__}, whose samples have no index to draw by; "
             "expected a map-style dataset, such as timm's ImageDataset; augengine.Shards reads webdataset's shards"
         )
+    if isinstance(given["dataset"], import_module("timm.data.dataset").AugMixDataset):
+        raise ValueError(
+            "timm_loader.dataset: got AugMixDataset, which gives a sample in several versions; expected the dataset "
+            f"inside, or {ALL_SAME}"
+        )
     refused = {
         "tf_preprocessing": "False: TensorFlow's decoding and resizing are no pixels of Pillow's",
         "num_aug_splits": "0: a sample is augmented once",
@@ -237,7 +242,14 @@ def _translated(given: dict[str, Any], mean: Sequence[float], std: Sequence[floa
     """The pipeline of timm's transform for these arguments."""
     create_transform = import_module("timm.data.transforms_factory").create_transform
     try:
-        return from_torchvision(create_transform(**{name: given[name] for name in OF_TRANSFORM}, mean=mean, std=std))
+        transform = create_transform(**{name: given[name] for name in OF_TRANSFORM}, mean=mean, std=std)
+    except (AssertionError, KeyError) as error:
+        raise ValueError(
+            f"timm_loader: timm's create_transform refuses these arguments: {error!r}; expected what it takes as "
+            "interpolation, re_mode, train_crop_mode and auto_augment"
+        ) from error
+    try:
+        return from_torchvision(transform)
     except UnsupportedTransform as error:
         kind = type(error.transform).__name__
         name = ASKED_BY.get(kind)
