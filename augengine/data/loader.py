@@ -103,6 +103,12 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         **torch_options: Any,
     ) -> None:
         super().__init__(dataset, batch_size, shuffle, *torch_args, **torch_options)
+        # Lightning makes a loader anew, with a rank's sampler, from vars() that are named as the arguments.
+        vars(self).update(
+            pipeline=pipeline, device=device, seed=seed, decoder=decoder, hardware_share=hardware_share, cache=cache,
+            cache_limit=cache_limit, cache_dir=cache_dir, cache_decoded=cache_decoded, on_error=on_error,
+            exif_orientation=exif_orientation, max_pixels=max_pixels, max_scans=max_scans,
+        )  # fmt: skip
         indexed = not isinstance(dataset, IterableDataset)
         self._order = Order(self.sampler, self.batch_sampler, self.generator) if indexed else None
         self._keeper = PlaceKeeper(self._order)
