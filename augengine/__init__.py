@@ -1,6 +1,7 @@
 """augengine: fused, exact, keyed image augmentation. One pass for a whole batch, bit for bit what Pillow gives."""
 
 from augengine import functional
+from augengine.compat.timm_loader import timm_loader
 from augengine.data import DataLoader, Shards, ShardSampler, wrap_dali
 from augengine.pipeline import Pipeline
 from augengine.plan import Plan
@@ -95,5 +96,6 @@ __all__ = [
     "from_torchvision",
     "functional",
     "preview",
+    "timm_loader",
     "wrap_dali",
 ]
