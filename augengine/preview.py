@@ -40,7 +40,7 @@ def preview(pipe: Pipeline, images: Sequence[Any], path: str | Path, rows: int =
     captions = [_caption(image, photo) for image, photo in zip(images, photos, strict=True)]
     grid: list[list[Cell]] = [[(_picture(p), c)] for p, c in zip(photos, captions, strict=True)]
     for epoch in range(rows):
-        for line, cell in zip(grid, _versions(pipe, photos, epoch), strict=True):
+        for line, cell in zip(grid, versions(pipe, photos, epoch), strict=True):
             line.append(cell)
     _draw(grid, ["original", *(f"epoch {e}" for e in range(rows))]).save(path, format="PNG")
 
@@ -100,8 +100,11 @@ def _caption(image: Any, photo: torch.Tensor) -> list[str]:
     return [Path(name).name, size] if name else [size]
 
 
-def _versions(pipe: Pipeline, photos: list[torch.Tensor], epoch: int) -> list[Cell]:
-    """Every photo's version of that epoch; one batch where samples mix, else one photo at a time, of any end size."""
+def versions(pipe: Pipeline, photos: Sequence[torch.Tensor], epoch: int, first_id: int = 0) -> list[Cell]:
+    """Each photo's version as a picture of at most `CELL_PX` a side, and its calls; sample ids from `first_id` up.
+
+    One batch where samples mix, else one photo at a time, of any end size.
+    """
     mixes = any(t.stage == "mix" for t in pipe.transforms)
     batches = [range(len(photos))] if mixes else [range(i, i + 1) for i in range(len(photos))]
     dtype = torch.uint8 if pipe.dtype == torch.uint8 else torch.float32
@@ -109,7 +112,7 @@ def _versions(pipe: Pipeline, photos: list[torch.Tensor], epoch: int) -> list[Ce
     cells: list[Cell] = []
     for batch in batches:
         sizes = [(photos[i].shape[1], photos[i].shape[2]) for i in batch]
-        program = pipe.sample(batch, epoch, size=sizes)
+        program = pipe.sample([first_id + i for i in batch], epoch, size=sizes)
         table = pipe.plan(sizes[0]).table
         finished = pipe.run([photos[i] for i in batch], program)
         cells += [(_picture(_as_bytes(f, table)), call_labels(r)) for f, r in zip(finished, program, strict=True)]
@@ -125,7 +128,7 @@ def _as_bytes(finished: torch.Tensor, table: NDArray[np.float32]) -> torch.Tenso
 
 
 def _picture(image: torch.Tensor) -> "Image":
-    """Scaled to the cell; small images are enlarged by whole pixels, so that they can be counted."""
+    """uint8 (3, H, W) scaled to the cell; small images are enlarged by whole pixels, so that they can be counted."""
     pil = _pillow()[0]
     picture = pil.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     w, h = picture.size
