@@ -47,9 +47,14 @@ def names():
 
 
 @pytest.fixture(scope="module")
-def sdist(names, tmp_path_factory):
-    tree = tmp_path_factory.mktemp("tree")
-    copy_tree(tree, names)
+def tree(names, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tree")
+    copy_tree(folder, names)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(tree, tmp_path_factory):
     return build(tree, tmp_path_factory.mktemp("sdist"), "--sdist")
 
 
@@ -71,11 +76,10 @@ def test_a_source_distribution_has_what_a_build_needs_and_nothing_else(sdist, na
     assert found == {*needed, *BUILT_FROM, "PKG-INFO"}
 
 
-def test_source_distributions_of_the_same_files_are_the_same_bytes(sdist, names, tmp_path):
-    (tmp_path / "tree").mkdir()
+def test_source_distributions_of_the_same_files_are_the_same_bytes(sdist, tree, tmp_path):
+    later = shutil.copytree(tree, tmp_path / "tree", copy_function=shutil.copyfile)
     (tmp_path / "out").mkdir()
-    copy_tree(tmp_path / "tree", names)
-    assert build(tmp_path / "tree", tmp_path / "out", "--sdist").read_bytes() == sdist.read_bytes()
+    assert build(later, tmp_path / "out", "--sdist").read_bytes() == sdist.read_bytes()
 
 
 def test_a_wheel_of_the_source_distribution_has_the_whole_package(wheel, names):
