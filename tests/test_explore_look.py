@@ -194,6 +194,9 @@ def test_a_json_of_ones_own_is_shown_and_a_wrong_one_is_told(tab):
 def test_nothing_is_cut_off(tab, scheme, width):
     tab.look((width, 900), scheme)
     unfold(tab, "RandomResizedCrop")
+    for name in ("RandomHorizontalFlip", "Normalize"):
+        unfold(tab, name)
+    assert tab.run("document.querySelector('#ae-add').offsetHeight") > 60
     assert tab.run("document.documentElement.scrollWidth") <= width
     assert tab.run(CUT) == []
     ground = tab.picture()[450:, :4].mean()
@@ -206,3 +209,5 @@ def test_on_a_narrow_screen_the_pictures_stay_in_sight(tab):
     tab.run(f"document.querySelector('#ae-{uid}-interpolation').scrollIntoView({{block: 'end'}})")
     top, bottom = tab.run("(b => [b.top, b.bottom])(document.querySelector('#ae-grid').getBoundingClientRect())")
     assert 0 <= top < bottom < 500
+    above = "document.elementsFromPoint(60, y)[0].closest('#ae-pictures') !== null"
+    assert tab.run(f"[...Array(30).keys()].map(i => {top} + 8 + 10 * i).every(y => {above})")
