@@ -4,7 +4,7 @@ python -m docs.generate.
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ CPU. "To the bit" means that no byte differs; where values may be off by 1, the 
 them. Values just outside the bounds must raise. `tests/test_pipeline.py` replays random pipelines, chains among them,
 `tests/test_mixes.py` compares ops in output units with formulas, `tests/test_cuda.py` the CUDA source with the CPU.
 """
+OP_HEAD = ("op", "what it does, its parameters, how exact it is, and its source")
 PHOTO_PX, THUMB_PX, COLUMNS = 160, 136, 6
 GAP_PX, MARGIN_PX, HEAD_PX, FONT_PX, SMALL_PX = 6, 16, 18, 14, 11
 PITCH_PX = THUMB_PX + GAP_PX
@@ -69,9 +70,7 @@ def ops_page() -> str:
     parts = [INTRO]
     for kind, meaning in KINDS.items():
         rows = [_op_row(op) for op in OPS.values() if op.kind == kind]
-        parts.append(
-            f"## {kind}: {meaning}\n\n{_table(('op', 'what it does', 'parameters', 'exactness', 'source'), rows)}"
-        )
+        parts.append(f"## {kind}: {meaning}\n\n{_table(OP_HEAD, rows)}")
         parts += [
             f"### {op.name}\n\n![{_alt(op)}](assets/ops/{op.name}.png)\n" for op in OPS.values() if op.kind == kind
         ]
@@ -93,7 +92,8 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def _op_row(op: Op) -> tuple[str, ...]:
     exactness = f"{op.exactness} (at most {op.off_by_one:.2%} of the values)" if op.off_by_one else op.exactness
     doc = f"{op.doc} In output units, after Normalize." if op.output_units else op.doc
-    return f"`{op.name}`", doc, "<br>".join(map(_describe, op.params)) or "none", exactness, op.source
+    lines = [doc, *map(_describe, op.params), f"Exactness: {exactness}. Source: {op.source}"]
+    return f"`{op.name}`", "<br>".join(lines)
 
 
 def _describe(p: Param) -> str:
@@ -237,8 +237,9 @@ def quantize(gallery: Image.Image) -> Image.Image:
 def strip(cells: list[Cell]) -> Image.Image:
     """One op's pictures beside each other."""
     canvas = Image.new("RGB", (2 * MARGIN_PX + len(cells) * PITCH_PX - GAP_PX, 400), PAPER)
-    height = _draw_line(canvas, ImageDraw.Draw(canvas), cells, MARGIN_PX)
-    return canvas.crop((0, 0, canvas.width, height + MARGIN_PX + 6))
+    unnamed = [replace(cell, name="") for cell in cells]  # the heading on the page says it
+    height = _draw_line(canvas, ImageDraw.Draw(canvas), unnamed, MARGIN_PX)
+    return canvas.crop((0, FONT_PX + 6, canvas.width, height + MARGIN_PX + 6))
 
 
 def first_picture() -> Image.Image:

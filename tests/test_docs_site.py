@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser import browser, show
 from oracle import RESIZE_ORDER, call_erase, from_pil, replay, to_pil
 from pictures import gradient, noise
 from PIL import Image
@@ -82,6 +83,36 @@ def test_every_file_that_a_page_loads_or_links_to_is_in_the_site(site):
 def test_no_link_leads_out_of_the_pages_where_nothing_is_published(site):
     assert not any("../benchmarks" in link for link in Page(site / "benchmarks.html").links)
     assert "benchmarks/results" in (site / "benchmarks.html").read_text(encoding="utf-8")
+
+
+SEARCH = """<script>addEventListener("load", () => {
+  document.querySelector("[data-md-toggle=search]").click();
+  const field = document.querySelector("[data-md-component=search-query]");
+  field.focus();
+  field.value = "solarize_add";
+  field.dispatchEvent(new Event("input"));
+  field.dispatchEvent(new KeyboardEvent("keyup"));
+});</script></body>"""
+
+
+def test_search_finds_an_op_on_pages_that_are_opened_from_the_disk(site, tmp_path):
+    page = site / "searched.html"
+    page.write_text((site / "index.html").read_text(encoding="utf-8").replace("</body>", SEARCH), encoding="utf-8")
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    options += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path}", "--virtual-time-budget=9000"]
+    done = subprocess.run([browser(), *options, "--dump-dom", page.as_uri()], capture_output=True, text=True)
+    page.unlink()
+    assert re.search(r'href="[^"]*ops\.html\?h=[^"]*#solarize_add"', done.stdout), done.stderr
+
+
+def test_the_first_page_fits_a_phone_and_follows_its_dark_scheme(site):
+    shown = show((site / "index.html").read_text(encoding="utf-8"), site, "dark", (500, 2600))  # Chromium's narrowest
+    assert shown.width <= 500
+    assert all(image["loaded"] for image in shown.of("img"))
+    assert shown.of("img")
+    assert shown.pixels[-200:, :10].mean() < 80
+    for made in (site / "dark.html", site / "dark.png"):
+        made.unlink()
 
 
 def test_each_op_can_be_linked_to_and_has_its_picture(site):
@@ -207,7 +238,7 @@ DALI_ROWS = """
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.auto_aug import auto_augment, rand_augment, trivial_augment
 
-@pipeline_def(batch_size=2, num_threads=1, device_id=None, enable_conditionals=True, seed=0)
+@pipeline_def(batch_size=1, num_threads=1, device_id=None, enable_conditionals=True, seed=0)
 def all_rows(photo):
     images = fn.external_source(lambda info: photo, batch=False, layout="HWC")
     return ({},)
