@@ -1,6 +1,7 @@
 """Three pictures that NumPy draws, for who has no photos at hand."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from augengine.explore.photos import Photo
 Image = NDArray[np.float64]  # (H, W, 3), of 0 to 1
 
 
+@cache
 def drawn_photos() -> tuple[Photo, ...]:
     """Three pictures that tell left from right, up from down, and one colour from another."""
     drawn = {"drawn: hills": _hills(), "drawn: fruit": _fruit(), "drawn: sails": _sails()}
