@@ -1,4 +1,4 @@
-# make install | test | soak | sanitize | demo | lint | bench | docs | exactness. Each installs first where needed, into .venv; quiet when all is well.
+# make install | test | soak | sanitize | demo | lint | bench | docs | docs-serve | exactness | dist. Each installs first where needed, into .venv; quiet when all is well.
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
 VENV := .venv
@@ -14,7 +14,7 @@ export GOMP_SPINCOUNT ?= 2000
 MODULES := $(shell find augengine -name '*.py' | LC_ALL=C sort | cksum)
 $(shell test "$$(cat $(VENV)/.modules 2>/dev/null)" = "$(MODULES)" || rm -f $(STAMP))
 
-.PHONY: install test soak sanitize demo lint bench docs exactness clean
+.PHONY: install test soak sanitize demo lint bench docs docs-serve exactness dist clean
 
 install: $(STAMP)
 
@@ -54,9 +54,18 @@ bench: install
 
 docs: install
 	@$(BIN)/python -m docs.generate
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict >$(VENV)/site.log 2>&1 || { cat $(VENV)/site.log; exit 1; }
+
+docs-serve: install
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 exactness: install
 	@$(BIN)/python tests/exactness.py
 
+# A source distribution, and from it a wheel for this machine's kind: of Python 3.12 for all that follow, too.
+dist: install
+	@rm -rf dist && $(BIN)/python -m build >$(VENV)/build.log 2>&1 || { tail -n 40 $(VENV)/build.log; exit 1; }
+	@ls dist/*
+
 clean:
-	rm -rf $(VENV) build demo-out
+	rm -rf $(VENV) build dist demo-out site

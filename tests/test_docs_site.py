@@ -234,6 +234,16 @@ def test_a_row_of_kornias_table_makes_batches_alike_on_both_sides(theirs, ours, 
     assert got.dtype == want.dtype
 
 
+def test_our_side_of_the_table_for_albumentations_can_be_made():
+    made = [
+        evaluated(ours, mean=MEAN, std=STD)
+        for _, ours, _ in (row.values for row in rows("albumentations"))
+        if ours.startswith("ae.") and "..." not in ours
+    ]
+    assert len(made) >= 24
+    assert all(isinstance(transform, ae.Transform) for transform in made)
+
+
 DALI_ROWS = """
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.auto_aug import auto_augment, rand_augment, trivial_augment
