@@ -241,7 +241,7 @@ class Pipeline:
         seeds = 0 if program.seeds is None else program.seeds.shape[1]
         if seeds != len(self._modules):
             raise ValueError(f"program: has seeds of {seeds} modules; this pipeline has {len(self._modules)}")
-        drawn = [set(spec.ops) if (spec := t.spec()) else set() for t in self.transforms]
+        drawn = self._drawn_ops
         calls = program.calls[program.calls["op"] >= 0]
         for code, position in np.unique(np.stack([calls["op"], calls["position"]], 1), axis=0).tolist():
             name = op_coded(code).name
@@ -415,6 +415,11 @@ class Pipeline:
         parts = [(at, self._with(self.transforms[:at], {"dtype": torch.uint8, "label_smoothing": 0.0})) for at in stops]
         stop = behind[0] if behind else end
         return [*parts, (stop, self._with(self.transforms[:stop], {}))]
+
+    @cached_property
+    def _drawn_ops(self) -> list[set[str]]:
+        """Which ops each transform can draw."""
+        return [set(spec.ops) if (spec := t.spec()) else set() for t in self.transforms]
 
     @cached_property
     def _draws(self) -> Draws:

@@ -26,7 +26,7 @@ def write_folder(root, classes=("cat", "dog"), images=8, splits=("train", "val")
     return root
 
 
-@pytest.mark.parametrize("command", [[], ["preview"], ["doctor"], ["train"]])
+@pytest.mark.parametrize("command", [[], ["preview"], ["explore"], ["doctor"], ["train"], ["search"]])
 def test_help_is_printed(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])

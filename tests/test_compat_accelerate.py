@@ -219,3 +219,12 @@ def test_the_example_goes_on_from_its_checkpoint_and_learns(tmp_path, one_thread
     accelerate_loop.main(str(tmp_path / "run"), epochs=1)
     assert accelerate_loop.main(str(tmp_path / "run"), epochs=4) > 0.8
     assert capsys.readouterr().out.count("epoch 0 done") == 2  # the last checkpoint is one in the middle of it
+
+
+def test_plain_prepare_which_would_lose_the_pipeline_says_what_to_call():
+    with pytest.raises(TypeError, match=r"without its pipeline; expected augengine\.compat\.accelerate\.prepare"):
+        accelerator().prepare(loader_of(COUNT))
+    plain = ae.DataLoader(Counting(), 4)
+    assert len(list(accelerator().prepare(plain))) == 8
+    prepared = prepare(accelerator(), loader_of(COUNT))
+    assert accelerator().prepare(prepared) is prepared

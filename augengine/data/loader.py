@@ -210,6 +210,16 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         """The pipeline that was given, or what the dataset's own transform was translated to; None without either."""
         return None if self._route is None else self._route.pipeline
 
+    @property
+    def _is_accelerate_prepared(self) -> bool:
+        """Accelerate asks this before it takes a loader apart, whose pipeline it would lose."""
+        if self._given is not None:
+            raise TypeError(
+                "Accelerator.prepare would rebuild this loader without its pipeline; expected "
+                "augengine.compat.accelerate.prepare(accelerator, loader)"
+            )
+        return False
+
     def _find_route(self) -> None:
         """Looks at the dataset as it is, because a transform may be set between epochs."""
         found: Route | str | None = None
