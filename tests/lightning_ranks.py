@@ -18,15 +18,24 @@ PIPE = ae.Pipeline(ae.RandomCrop(8, padding=3), ae.RandomHorizontalFlip(), seed=
 IMAGES = torch.randint(0, 256, (COUNT, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
+DATA = TensorDataset(IMAGES, torch.arange(COUNT))
+
+
 def checksum(image):
     return zlib.crc32(image.contiguous().numpy().tobytes())
+
+
+def expected(index, epoch, sample_id=None):
+    """What [epoch, index, checksum] the pipeline itself gives."""
+    (image,) = PIPE(IMAGES[index : index + 1], sample_ids=[index if sample_id is None else sample_id], epoch=epoch)
+    return [epoch, index, checksum(image)]
 
 
 class WithLoader(LightningDataModule):
     """Makes the loader in a hook, where Lightning records its arguments."""
 
     def train_dataloader(self):
-        return ae.DataLoader(TensorDataset(IMAGES, torch.arange(COUNT)), BATCH, pipeline=PIPE, shuffle=True)
+        return ae.DataLoader(DATA, BATCH, pipeline=PIPE, shuffle=True)
 
 
 class Recorder(LightningModule):
@@ -59,15 +68,14 @@ def fit(loader, *callbacks, module=None, checkpoint=None, loaders=None, **option
 def main(folder):
     two = {"devices": 2, "strategy": "ddp", "max_epochs": 2}
     saving = ModelCheckpoint(folder, save_top_k=-1, every_n_train_steps=1, filename="{step}")
-    data = TensorDataset(IMAGES, torch.arange(COUNT))
     made = {}
-    made["loader"], trainer = fit(ae.DataLoader(data, BATCH, shuffle=True, pipeline=PIPE), saving, **two)
+    made["loader"], trainer = fit(ae.DataLoader(DATA, BATCH, shuffle=True, pipeline=PIPE), saving, **two)
     for step in (2, 3):
-        loader = ae.DataLoader(data, BATCH, shuffle=True, pipeline=PIPE)
+        loader = ae.DataLoader(DATA, BATCH, shuffle=True, pipeline=PIPE)
         path = f"{folder}/step={step}.ckpt"
         made[f"resumed {step}"], _ = fit(loader, ResumeDataLoader(), checkpoint=path, **two)
     made["hook"], _ = fit(WithLoader(), **two)
-    made["augment"], _ = fit(DataLoader(data, BATCH, shuffle=True), Augment(PIPE), **two)
+    made["augment"], _ = fit(DataLoader(DATA, BATCH, shuffle=True), Augment(PIPE), **two)
     with_ids = TensorDataset(IMAGES, torch.arange(COUNT), torch.arange(COUNT))
     made["augment ids"], _ = fit(DataLoader(with_ids, BATCH, shuffle=True), Augment(PIPE), **two)
     Path(folder, f"rank-{trainer.global_rank}.json").write_text(json.dumps(made))

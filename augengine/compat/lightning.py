@@ -248,6 +248,8 @@ def _first(names: Sequence[str], batch: Mapping[str, Any]) -> str | None:
 
 
 def _checked_count(images: Any) -> int:
+    if images is None:
+        raise _wrong("a batch without images")
     several = list(images) if isinstance(images, (list, tuple)) else [images]
     if not several or not all(isinstance(image, Tensor) for image in several):
         raise _wrong(f"images that are {type(images).__name__}")
