@@ -1,0 +1,38 @@
+"""Keras 3: the loader for `model.fit`, backups that go on exactly, schedules, and the tricks that Keras lacks."""
+
+try:
+    import keras as _keras  # type: ignore[import-untyped]  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"augengine.compat.keras needs Keras 3 and a backend ({error}); pip install keras, and set the environment's "
+        "KERAS_BACKEND=torch before keras is imported"
+    ) from error
+
+from augengine.compat.keras.adabound import AdaBound
+from augengine.compat.keras.backup import BackupAndRestore
+from augengine.compat.keras.distiller import Distiller
+from augengine.compat.keras.loader import DataLoader
+from augengine.compat.keras.schedules import (
+    WarmUpConstant,
+    WarmUpCosine,
+    WarmUpExponential,
+    WarmUpLinear,
+    WarmUpSteps,
+    linear_scaling,
+)
+from augengine.compat.keras.tricks import no_bias_decay, zero_gamma
+
+__all__ = [
+    "AdaBound",
+    "BackupAndRestore",
+    "DataLoader",
+    "Distiller",
+    "WarmUpConstant",
+    "WarmUpCosine",
+    "WarmUpExponential",
+    "WarmUpLinear",
+    "WarmUpSteps",
+    "linear_scaling",
+    "no_bias_decay",
+    "zero_gamma",
+]
