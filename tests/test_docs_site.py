@@ -142,10 +142,9 @@ def test_a_pages_python_runs_from_top_to_bottom(name, capsys):
 
 def rows(page):
     """The lines of a page's tables of equivalents: code of theirs, code of ours, differences."""
-    found = re.findall(
-        r"^\| `(.+?)` \| `(.+?)` \| (.*) \|$", (DOCS / "migrate" / f"{page}.md").read_text(), re.MULTILINE
-    )
-    return [pytest.param(*row, id=row[0]) for row in found]
+    text = (DOCS / "migrate" / f"{page}.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| `(.+?)` \| `(.+?)` \|(.*)\|$", text, re.MULTILINE)
+    return [pytest.param(theirs, ours, differences.strip(), id=theirs) for theirs, ours, differences in found]
 
 
 def evaluated(code, **names):
