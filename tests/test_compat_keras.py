@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
+from keras_nets import PIPE, Killing, Samples, ak, compiled, images, keras, net, trained
 
 import augengine as ae
 from examples import keras_fit
-from tests.keras_nets import PIPE, Killing, Samples, ak, compiled, images, keras, net, trained
 
 # Keras on torch and h5py give arrays by NumPy 1's protocol.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

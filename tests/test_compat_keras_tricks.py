@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from keras_nets import PIPE, ak, compiled, images, keras, net
 from pytorch_optimizer import AdaBound
 
 import augengine as ae
 from augengine.train.losses import cross_entropy
 from augengine.train.schedules import Schedule
-from tests.keras_nets import PIPE, ak, compiled, images, keras, net
 
 # Keras on torch and h5py give arrays by NumPy 1's protocol.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -113,7 +113,7 @@ class Param:
             return f"{noun}{unit} in [{_in_full(self.low)}, {_in_full(self.high)}]"
         if self.low > -math.inf:
             return f"{noun}{unit}, {_in_full(self.low)} or more"
-        return f"{noun}{unit}"
+        return f"{noun}{unit}".rstrip(",")
 
 
 def _in_full(v: float) -> str:
