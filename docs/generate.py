@@ -98,10 +98,8 @@ def _op_row(op: Op) -> tuple[str, ...]:
 
 def _describe(p: Param) -> str:
     """One parameter, such as "`fill`: a whole number in [0, 255], or 3; default 0"."""
-    bounds = p.describe_bounds()
-    bounds += " of any value" if bounds.endswith(",") else ""
     default = "None" if p.optional else p.default
-    texts = [f"`{p.name}`: {bounds}"]
+    texts = [f"`{p.name}`: {p.describe_bounds()}"]
     texts += [f"default {_value(default)}"] if default is not None else []
     texts += [p.meaning] if p.meaning else []
     texts += [f"{_value(p.identity)} changes nothing"] if p.identity is not None else []
