@@ -23,9 +23,10 @@ from augengine.sampling import CALL, Program
 
 ENHANCE = kornia.enhance
 PAGE = Path(__file__).parent.parent / "docs" / "portable.md"
-HEAD = (
-    "| op | runs through | values that differ | by up to | Kornia's own function |\n| --- | --- | --- | --- | --- |\n"
-)
+HEAD = """\
+| op | runs through | its values | those of Kornia's own function |
+| --- | --- | --- | --- |
+"""
 SIZES = ((1, 1), (3, 5), (61, 90))
 TINY_DEG = 1e-6  # nearer to a whole turn, doubles fall just short of whole pixels, which shows in many last bits
 
@@ -96,7 +97,7 @@ def measure_kornia(op: Op) -> tuple[float, float] | None:
         return None
     images = torch.stack(pictures(61, 90))
     found = []
-    for shown in (p for p in op.shown if p.get("interpolation") != "lanczos"):  # which Kornia has not
+    for shown in (p for p in op.shown if p.get("interpolation") != "lanczos" and not p.get("expand")):  # it has neither
         params = {p.name: p.default for p in op.params} | shown
         got = (KORNIA[op.name](images / 255, **params) * 255).round().clamp(0, 255).to(torch.uint8)
         found.append(difference(op, run("cpu", images, [(op, shown)]), got))
@@ -130,6 +131,9 @@ KORNIA: dict[str, Callable[..., Tensor]] = {
     "invert": ENHANCE.invert,
     "adjust_sharpness": lambda x, sharpness_factor: ENHANCE.sharpness(x, sharpness_factor),
     "gaussian_blur": lambda x, kernel_size, sigma: kornia.filters.gaussian_blur2d(x, (kernel_size,) * 2, (sigma,) * 2),
+    "rotate": lambda x, angle, interpolation, **_: kornia.geometry.rotate(
+        x, torch.full((len(x),), angle), mode=interpolation
+    ),
     "horizontal_flip": kornia.geometry.hflip,
     "vertical_flip": kornia.geometry.vflip,
     "resize": _resized,
@@ -145,10 +149,13 @@ def table() -> str:
 
 
 def _line(op: Op, own: tuple[float, float], kornias: tuple[float, float] | None) -> str:
-    theirs = "none"
-    if kornias is not None:
-        theirs = f"{kornias[0]:.2%} differ, by up to {kornias[1]:.0f}" if kornias[0] else "equal"
-    return f"| `{op.name}` | {PORTABLE[op.name].via} | {own[0] * 1e6:.1f} in a million | {own[1]:.0f} | {theirs} |\n"
+    theirs = "not compared" if kornias is None else _words(*kornias)
+    return f"| `{op.name}` | {PORTABLE[op.name].via} | {_words(*own)} | {theirs} |\n"
+
+
+def _words(share: float, by: float) -> str:
+    rounded = f"{share * 1e6:,.0f} in a million" if share < 0.01 else f"{share:.0%}"
+    return f"{rounded} differ, by up to {by:.0f}" if share else "equal"
 
 
 def with_table(page: str, made: str) -> str:

@@ -108,6 +108,21 @@ def test_images_of_many_sizes_must_end_with_one():
         pipe([noise(4, 4), noise(5, 6)], sample_ids=range(2))
 
 
+def test_autocast_changes_no_pixel():
+    pipe, images = ae.Pipeline(ae.GaussianBlur(5), backend="torch"), batch()
+    with torch.autocast("cpu"):
+        inside = pipe(images, sample_ids=IDS)
+    assert torch.equal(inside, pipe(images, sample_ids=IDS))
+
+
+def test_one_tensor_and_a_list_of_strided_images_give_the_same():
+    pipe, images = everything().with_options(backend="torch"), batch()
+    strided = [image.permute(1, 2, 0).contiguous().permute(2, 0, 1) for image in images]
+    want = pipe(images, sample_ids=IDS)
+    for other in (strided, images.to(memory_format=torch.channels_last), torch.stack([images, images], 4)[..., 0]):
+        assert torch.equal(pipe(other, sample_ids=IDS), want)
+
+
 def test_the_loader_takes_rows_of_a_set_in_memory():
     pixels, pipe = batch(count=16), ae.Pipeline(ae.RandomHorizontalFlip(), ae.Normalize(MEAN, STD))
     dataset = torch.utils.data.TensorDataset(pixels, torch.arange(16))

@@ -5,6 +5,7 @@ the program on the host, and nothing waits for the device.
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import numpy as np
@@ -32,6 +33,10 @@ class TorchBackend:
     def run(self, plan: Plan, program: Program, images: Images) -> Tensor:
         """See `Backend.run`."""
         _check(plan, program, images)
+        with _without_autocast(images.device.type):
+            return self._run(plan, program, images)
+
+    def _run(self, plan: Plan, program: Program, images: Images) -> Tensor:
         rows, chains = _rows_of(images), Chains()
         for name, members, args, shared in _groups(plan, program, rows):
             more = (*shared, members, chains) if name == "chain" else shared
@@ -39,6 +44,12 @@ class TorchBackend:
             for i, image in zip(members, made.unbind(), strict=True):
                 rows[i] = image
         return finish(torch.stack(rows), plan, program)
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Half precision, which a training loop may ask for around its model, is too coarse for bytes."""
+    available = torch.amp.is_autocast_available(device_type)
+    return torch.autocast(device_type, enabled=False) if available else nullcontext()
 
 
 def _check(plan: Plan, program: Program, images: Images) -> None:
