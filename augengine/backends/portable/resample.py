@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -68,11 +69,10 @@ def resampled(image: Tensor, axis: int, first: NDArray[np.int64], weights: NDArr
     of_tap = upload(weights.transpose(2, 0, 1), image).view(-1, n, 1, *sides)
     shape = [*image.shape]
     shape[axis] = first.shape[1]
-    total: Tensor | int = 1 << BITS - 1
+    total = torch.full(shape, 1 << BITS - 1, dtype=torch.int32, device=image.device)
     for j, weight in enumerate(of_tap):
         at = (start + j).clamp(max=image.shape[axis] - 1).long().expand(shape)
-        total = total + image.gather(axis, at).int() * weight
-    assert isinstance(total, Tensor)
+        total.add_(image.gather(axis, at).int().mul_(weight))
     return to_bytes(total >> BITS)
 
 
