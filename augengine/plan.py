@@ -37,6 +37,8 @@ class Plan:
         (h, w), element = self.out_size, torch.empty((), dtype=self.dtype).element_size()
         size = f"{self.in_size[0]}x{self.in_size[1]}" if self.in_size else "images of any size"
         lines = [f"Plan on {self.device} by {self.backend}: {size}, {self.channels} channels -> {h}x{w} {self.dtype}"]
+        if self.backend == "torch":
+            return f"{lines[0]}\n  each call by operators of torch, one after the other: nothing is fused"
         total = 0
         for i, (what, read, written) in enumerate(self.passes()):
             total += read + written
@@ -119,7 +121,7 @@ def finish_numbers(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The finished value of each byte, (channels, 256) float32, with torchvision's float32 arithmetic; and what made
     it, (channels, 2): the mean that is subtracted from byte/255, and the std that divides."""
-    pair = ((0.0,), (1.0,)) if normalize is None else (normalize.mean, normalize.std)
+    pair = ((0.0,), (1.0,)) if normalize is None else normalize.numbers
     mean, std = (np.resize(np.array(v, np.float32), channels) for v in pair)
     byte = np.arange(256, dtype=np.float32)
     with np.errstate(over="ignore"):
@@ -148,10 +150,9 @@ def compile_plan(
     normalize = transforms[finish] if finish != NEVER else None
     if not isinstance(normalize, Normalize):
         normalize = None
-    elif len(normalize.mean) not in (1, channels):
-        raise ValueError(
-            f"transform {finish}, Normalize: has {len(normalize.mean)} means; the images have {channels} channel(s)"
-        )
+    elif len(normalize.numbers[0]) not in (1, channels):
+        means = len(normalize.numbers[0])
+        raise ValueError(f"transform {finish}, Normalize: has {means} means; the images have {channels} channel(s)")
     numbers = finish_numbers(normalize, channels, dtype)
     layout, order = memory_format, pillow13
     return Plan(transforms, in_size, out_size, channels, dtype, layout, device, backend, order, finish, *numbers)

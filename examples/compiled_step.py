@@ -31,7 +31,7 @@ def main(epochs: int = 3, batch_size: int = 256) -> list[float]:
         for ids in torch.randperm(len(images)).split(batch_size)[:-1]:  # the last is shorter
             loss = loss_of(images[ids], targets[ids], ids, epoch)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             losses.append(loss.item())
         means.append(sum(losses) / len(losses))

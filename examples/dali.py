@@ -1,6 +1,7 @@
 """A DALI pipeline of one's own that reads and decodes, and augengine behind it: `python examples/dali.py FOLDER`."""
 
 import sys
+from typing import Any
 
 from nvidia.dali import fn, pipeline_def
 
@@ -8,7 +9,7 @@ import augengine as ae
 
 
 @pipeline_def(batch_size=32, num_threads=2, device_id=None)  # a GPU: device_id=0, and device="mixed" below
-def photos(folder: str):
+def photos(folder: str) -> tuple[Any, Any]:
     """Whole photos and their labels; the crops are augengine's."""
     encoded, labels = fn.readers.file(file_root=folder, random_shuffle=True, name="photos")
     return fn.decoders.image(encoded, device="cpu"), labels

@@ -1,6 +1,7 @@
 """augengine as one operator of a DALI graph: `python examples/dali_function.py FOLDER`, of a subfolder a class."""
 
 import sys
+from typing import Any
 
 from nvidia.dali import fn, pipeline_def
 from nvidia.dali.plugin.pytorch import DALIClassificationIterator
@@ -17,7 +18,7 @@ PIPE = ae.Pipeline(
 
 
 @pipeline_def(batch_size=16, num_threads=2, device_id=None)
-def photos(folder: str):
+def photos(folder: str) -> tuple[Any, Any]:
     """Reads and decodes by DALI; crops, augments and normalises by augengine; DALI would go on from there."""
     encoded, labels = fn.readers.file(file_root=folder, random_shuffle=True, name="photos")
     return augment(fn.decoders.image(encoded, device="cpu"), PIPE), labels

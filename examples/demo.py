@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torchvision import datasets
@@ -90,7 +91,7 @@ def torchvision_transform(tensors: bool) -> v2.Compose:
 def compare_loaders(photos: Path) -> None:
     """Images/s of each loader, in rounds that take turns, with as many threads as the other has workers."""
     torch.set_num_threads(WORKERS)
-    loaders = {
+    loaders: dict[str, torch.utils.data.DataLoader[Any]] = {
         "augengine": DataLoader(ImageFolder(photos), BATCH, shuffle=True, num_workers=WORKERS, pipeline=pipeline())
     }
     for name, tensors in (("torchvision v2, PIL images", False), ("torchvision v2, tensors", True)):
@@ -115,7 +116,7 @@ def compare_loaders(photos: Path) -> None:
         print(f"   {name:28} {pace:7,.0f} images/s  ({min(found):,.0f} to {max(found):,.0f}){beside}")
 
 
-def images_per_second(loader: torch.utils.data.DataLoader) -> float:
+def images_per_second(loader: torch.utils.data.DataLoader[Any]) -> float:
     """The pace of whole epochs, from asking for the first batch to having the last."""
     started, images = time.perf_counter(), 0
     for _ in range(EPOCHS_A_ROUND):
@@ -161,6 +162,7 @@ def learn() -> None:
         settings, what = Settings("digits"), "scikit-learn's digits"
     print(f"3. Training a small network on {what}")
     result = train(settings)
+    assert result is not None  # the first rank, as here the only one, has it
     print(
         f"   accuracy {result.val_accuracy:.1%} on {result.val_images:,} held-out images after {result.epochs} epochs: "
         f"{result.train_seconds:.0f} s, {result.images_per_second:,.0f} images/s, "

@@ -37,4 +37,4 @@ def main(out: str = "digits-resnet", epochs: float = 5, **arguments: object) -> 
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1] if sys.argv[1:] else "digits-resnet")

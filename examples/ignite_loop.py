@@ -43,4 +43,4 @@ def main(out: str = "digits-ignite", epochs: int = 5) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1] if sys.argv[1:] else "digits-ignite")

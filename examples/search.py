@@ -21,4 +21,4 @@ def main(folder: str = "found", trials: int = 12) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:]))
+    main(sys.argv[1] if sys.argv[1:] else "found", *map(int, sys.argv[2:]))

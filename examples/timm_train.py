@@ -1,6 +1,7 @@
 """timm's pieces, with the loader alone changed: `python examples/timm_train.py FOLDER`, of train/ and validation/."""
 
 import sys
+from typing import Any
 
 import timm
 import torch
@@ -22,7 +23,7 @@ def main(folder: str, model: str = "resnet18", size: int = 224, epochs: int = 2,
     net = timm.create_model(model, num_classes=classes).to(device)
     data = resolve_data_config({"input_size": (3, size, size)}, model=net)
     mixup = FastCollateMixup(mixup_alpha=0.2, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=classes)
-    common = {"batch_size": batch_size, "device": device, "num_workers": 2}
+    common: dict[str, Any] = {"batch_size": batch_size, "device": device, "num_workers": 2}
     common |= {name: data[name] for name in ("input_size", "mean", "std")}
     train_loader = timm_loader(
         train, is_training=True, auto_augment="rand-m9-mstd0.5-inc1", re_prob=0.25, collate_fn=mixup, **common

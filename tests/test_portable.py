@@ -183,3 +183,9 @@ def test_nothing_looks_at_the_device_or_leaves_it(device, channels, monkeypatch)
         assert out.device.type == device
         assert out.shape == (len(sizes), channels, 24, 24)
         assert recorder.count > 100
+
+
+def test_its_plan_says_that_nothing_is_fused():
+    said = str(ae.Pipeline(ae.RandomHorizontalFlip(), backend="torch").plan((8, 9)))
+    assert said.splitlines()[0].startswith("Plan on cpu by torch: 8x9, 3 channels -> 8x9 torch.float32")
+    assert said.endswith("nothing is fused")

@@ -20,8 +20,8 @@ class Normalize(Transform):
     these values.
     """
 
-    mean: Sequence[float]
-    std: Sequence[float]
+    mean: float | Sequence[float]
+    std: float | Sequence[float]
 
     def _check(self) -> None:
         for name in ("mean", "std"):
@@ -30,8 +30,13 @@ class Normalize(Transform):
             if len(value) not in (1, 3) or not all(is_number(v) for v in value):
                 raise self._fail(name, "1 or 3 finite numbers")
             self._set(name, tuple(float(v) for v in value))
-        if not all(abs(v) >= FLOAT32_TINY for v in self.std):
+        if not all(abs(v) >= FLOAT32_TINY for v in self.numbers[1]):
             raise self._fail("std", f"numbers that float32 tells from 0, of {FLOAT32_TINY:.2g} or more")
+
+    @property
+    def numbers(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std, each 1 number or 3."""
+        return self.mean, self.std  # type: ignore[return-value]  # as `_check` leaves them
 
     def spec(self) -> None:
         return None

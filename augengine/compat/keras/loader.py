@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import keras  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from augengine import data
 from augengine.pipeline import Pipeline
@@ -29,14 +30,19 @@ class DataLoader(data.DataLoader[T]):
     """
 
     def __init__(
-        self, *args: Any, pipeline: Pipeline | None = None, data_format: str | None = None, **options: Any
+        self,
+        dataset: Dataset[T],
+        *args: Any,
+        pipeline: Pipeline | None = None,
+        data_format: str | None = None,
+        **options: Any,
     ) -> None:
         data_format = keras.config.image_data_format() if data_format is None else data_format
         if data_format not in DATA_FORMATS:
             raise ValueError(f"DataLoader.data_format: got {data_format!r}; expected {' or '.join(DATA_FORMATS)}")
         if data_format == "channels_last" and isinstance(pipeline, Pipeline):
             pipeline = pipeline.with_options(memory_format=torch.channels_last)
-        super().__init__(*args, pipeline=pipeline, **options)
+        super().__init__(dataset, *args, pipeline=pipeline, **options)
         self.data_format = data_format
 
     def end_epoch(self) -> None:
