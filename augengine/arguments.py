@@ -71,9 +71,10 @@ def check_order(transforms: tuple[Transform, ...], dtype: torch.dtype) -> None:
             after = name
 
 
-def check_epoch(epoch: int) -> int:
-    if not isinstance(epoch, (int, Integral)) or not 0 <= epoch < 2**32:
-        raise ValueError(f"epoch: got {epoch!r}; expected a whole number in [0, 2**32)")
+def check_epoch(epoch: Any, name: str = "epoch") -> int:
+    """`epoch` as an int; raises ValueError that begins with `name` for what is no epoch's number."""
+    if not isinstance(epoch, Integral) or not 0 <= int(epoch) < 2**32:
+        raise ValueError(f"{name}: got {epoch!r}; expected a whole number in [0, 2**32)")
     return int(epoch)
 
 

@@ -20,13 +20,15 @@ def call_compiled(
     listed = not isinstance(images, Tensor)
     text = pipeline._text
     if text is None or bgr or masks is not None or boxes is not None or (listed and not _are_tensors(images)):
-        return _uncompiled(pipeline, images, targets, ids, epoch, bgr, masks, boxes)
+        return uncompiled(pipeline, images, targets, ids, epoch, bgr=bgr, masks=masks, boxes=boxes)
     batch = list(images) if listed else [images]
     if ids is None:
         ids = torch.randint(2**62, (1,)) + torch.arange(len(images))
+    elif isinstance(ids, range):
+        ids = torch.arange(ids.start, ids.stop, ids.step)
     elif not isinstance(ids, Tensor):
-        ids = torch.as_tensor(ids)
-    softens = targets is not None and pipeline._softens
+        ids = torch.tensor([*ids])
+    softens = targets is not None and pipeline.softens
     out = torch.ops.augengine.augment(batch, targets if softens else None, ids, epoch, text, listed)
     if targets is None:
         return out[0]
@@ -37,11 +39,10 @@ def _are_tensors(images: Any) -> bool:
     return isinstance(images, (list, tuple)) and all(isinstance(image, Tensor) for image in images)
 
 
-@torch.compiler.disable(reason="arrays, masks, boxes and Modules run outside of the graph")  # type: ignore
-def _uncompiled(
-    pipeline: Any, images: Any, targets: Any, ids: Any, epoch: int, bgr: Any, masks: Any, boxes: Any
-) -> Any:
-    return pipeline(images, targets, ids, epoch, bgr=bgr, masks=masks, boxes=boxes)
+@torch.compiler.disable(reason="runs outside of the graph")  # type: ignore
+def uncompiled(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """What the function gives; a compiled graph breaks here."""
+    return function(*args, **options)
 
 
 def register_operator(from_json: Callable[[str], Any]) -> None:
@@ -49,7 +50,8 @@ def register_operator(from_json: Callable[[str], Any]) -> None:
     the same in every process that finds the compiled graph in a cache."""
     pipeline_of = lru_cache(maxsize=64)(from_json)
 
-    @torch.library.custom_op("augengine::augment", mutates_args=())
+    # What the host draws would be one batch's for ever in a CUDA graph.
+    @torch.library.custom_op("augengine::augment", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
     def augment(
         images: Sequence[Tensor], targets: Tensor | None, sample_ids: Tensor, epoch: int, pipeline: str, listed: bool
     ) -> list[Tensor]:
@@ -64,7 +66,7 @@ def register_operator(from_json: Callable[[str], Any]) -> None:
         pipe = pipeline_of(pipeline)
         count = len(images) if listed else images[0].shape[0]
         channels, height, width = images[0].shape[-3:]
-        out_size = pipe._out_size((int(height), int(width)))
+        out_size = pipe._only_size or pipe._out_size((int(height), int(width)))  # the latter a graph for each size
         out = images[0].new_empty((count, channels, *out_size), dtype=pipe.dtype)
         parts = [out.to(memory_format=pipe.memory_format)]
         if targets is not None:

@@ -41,20 +41,24 @@ EXTRAS = {
     "cuda": "the CUDA backend, compiled for your GPU at first use; no nvcc needed",
     "torchvision": "torchvision's data sets and transforms, decoding by Pillow, and `augengine preview`",
     "dali": "JPEGs decoded only where each crop needs them, on the CPU or the GPU, and DALI's pipelines",
-    "kornia": "warps and filters of the portable backend, for devices other than CPU and CUDA",
+    "kornia": "equalize and gaussian_blur of the portable backend, for devices other than CPU and CUDA",
     "shards": "webdataset shards at remote addresses",
     "train": "`augengine train`: models, schedules, checkpoints, TensorBoard and plots",
     "search": "`augengine search`: policies found for your data, on this machine or a Ray cluster",
     "explore": "`augengine explore`: pipelines tried on your photos, in the browser",
     "docs": "these docs as a site",
 }
+# The lowest version that works, and what it gives.
 FRAMEWORKS = {
-    "lightning": "a callback that augments any LightningModule's batches on their device; the loader in checkpoints",
-    "keras": "the loader in `fit`, schedules and training techniques, with the torch backend",
-    "timm": "`timm_loader` and `Mixup`, with timm's own arguments",
-    "accelerate": "the loader in loops of your own on several devices",
-    "transformers": "the loader and the pipeline in Hugging Face's Trainer",
-    "pytorch-ignite": "the loader in an Engine",
+    "lightning": (
+        "2.4",
+        "a callback that augments any LightningModule's batches on their device; the loader in checkpoints",
+    ),
+    "keras": ("3.5", "the loader in `fit`, schedules and training techniques, with the torch backend"),
+    "timm": ("1", "`timm_loader` and `Mixup`, with timm's own arguments"),
+    "accelerate": ("1", "the loader in loops of your own on several devices"),
+    "transformers": ("4.45", "the loader and the pipeline in Hugging Face's Trainer"),
+    "pytorch-ignite": ("0.5", "the loader in an Engine"),
 }
 # "timm>=1; extra == 'train'": its name, extras of its own, the lowest version, and whose extra it is.
 REQUIREMENT = re.compile(r"([\w.-]+?)(?:\[([^]]*)\])?(?:>=([\d.]+))?(?:;.*extra == ['\"]([\w-]+)['\"])?$")
@@ -85,9 +89,11 @@ def _libraries() -> list[Finding]:
     found = [Finding("library", "python", "ok", platform.python_version())]
     owners = _owners()
     for name in (*REQUIRED, *sorted(owners)):
-        advice = f"pip install 'augengine[{owners[name]}]'" if name in owners else f"pip install {name}"
-        has = _version(name)
-        found.append(Finding("library", name, "ok" if has else "absent", has or "not installed", "" if has else advice))
+        lowest = _needs(owners.get(name, "")).get(name, "")
+        advice = f"pip install 'augengine[{owners[name]}]'" if name in owners else _install(name, lowest)
+        status: Status = "fails" if name in REQUIRED and _version(name) else "absent"
+        told = (status, _lack(name, lowest), advice) if _lacks(name, lowest) else ("ok", _version(name), "")
+        found.append(Finding("library", name, *told))
     return found
 
 
@@ -103,31 +109,40 @@ def _extras() -> list[Finding]:
 def _extra(extra: str, gives: str) -> Finding:
     """Libraries are named where they are there, or where some of them are."""
     needs, owners = _needs(extra), _owners()
-    missing = [name for name, lowest in needs.items() if _release(_version(name)) < _release(lowest)]
+    missing = [name for name, lowest in needs.items() if _lacks(name, lowest)]
     if needs and not missing:
         has = ", ".join(f"{name} {_version(name)}" for name in needs if owners[name] == extra)
         return Finding("extra", extra, "ok", f"{gives} ({has})")
-    partly = f"; missing: {', '.join(_lack(n, needs[n]) for n in missing)}" if len(missing) < len(needs) else ""
+    partly = f"; missing: {', '.join(_lack(n, needs[n], n) for n in missing)}" if len(missing) < len(needs) else ""
     return Finding("extra", extra, "absent", f"{gives}{partly}", f"pip install 'augengine[{extra}]'")
 
 
-def _lack(name: str, lowest: str) -> str:
-    return f"{name} {lowest} or later, this is {has}" if (has := _version(name)) else name
+def _lacks(name: str, lowest: str) -> bool:
+    return not _version(name) or _release(_version(name)) < _release(lowest)
+
+
+def _lack(name: str, lowest: str, absent: str = "not installed") -> str:
+    return f"{name} {lowest} or later, this is {has}" if (has := _version(name)) else absent
+
+
+def _install(name: str, lowest: str) -> str:
+    return f"pip install '{name}>={lowest}'" if lowest else f"pip install {name}"
 
 
 def _frameworks() -> list[Finding]:
     found = []
-    for name, gives in FRAMEWORKS.items():
-        if has := _version(name):
-            found.append(Finding("framework", name, "ok", f"present {has}; {gives}"))
+    for name, (lowest, gives) in FRAMEWORKS.items():
+        if _lacks(name, lowest):
+            lack = f"{_lack(name, lowest)}; {gives}"
+            found.append(Finding("framework", name, "absent", lack, _install(name, lowest)))
         else:
-            found.append(Finding("framework", name, "absent", f"not installed; {gives}", f"pip install {name}"))
+            found.append(Finding("framework", name, "ok", f"present {_version(name)}; {gives}"))
     return found
 
 
 @cache
 def _needs(extra: str) -> dict[str, str]:
-    """The libraries that an extra brings and their lowest versions, by the metadata that pip reads."""
+    """The libraries that an extra brings, or "" needs, and their lowest versions, by the metadata that pip reads."""
     found: dict[str, str] = {}
     for match in filter(None, map(REQUIREMENT.match, _requirements())):
         name, its_extras, lowest, of = match.groups(default="")

@@ -22,10 +22,10 @@ from augengine.arguments import (
     check_sizes,
     check_whole,
 )
-from augengine.arrays import Arrays, are_arrays, to_array, to_tensors
+from augengine.arrays import Arrays, SpeaksDlpack, are_arrays, to_array, to_tensor, to_tensors
 from augengine.backends import NAMES, backend_name, load_backend
 from augengine.backends.images import Images, check_images
-from augengine.compiled import call_compiled, register_operator
+from augengine.compiled import call_compiled, register_operator, uncompiled
 from augengine.ops import op_coded
 from augengine.plan import Plan, compile_draws, compile_plan
 from augengine.sampling import MAX_TRANSFORMS, Draws, Keys, Program, draw_program, parse_json
@@ -63,7 +63,7 @@ class Pipeline:
     label_smoothing: float
     mix_group: int
     if TYPE_CHECKING:
-        _text: str | None  # what `torch.compile` takes as a constant; None where there is a Module
+        _text: str | None  # what `torch.compile` takes as a constant; None where JSON can't hold it
 
     def __init__(
         self,
@@ -101,32 +101,16 @@ class Pipeline:
 
     def _know_itself(self) -> None:
         """Makes what `torch.compile` can't make while it traces."""
-        object.__setattr__(self, "_text", None if self.has_modules else self.to_json())
+        try:
+            text = None if self.has_modules else self.to_json()
+        except TypeError:  # a user's own transform has a field that JSON can't hold
+            text = None
+        object.__setattr__(self, "_text", text)
 
     def __repr__(self) -> str:
         options = (f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name != "transforms")
         return f"Pipeline({', '.join([*map(repr, self.transforms), *options])})"
 
-    @overload
-    def __call__(
-        self,
-        images: ImageBatch | Images,
-        targets: None = None,
-        sample_ids: Ids = None,
-        epoch: int = 0,
-        *,
-        bgr: bool = False,
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self,
-        images: ImageBatch | Images,
-        targets: Tensor,
-        sample_ids: Ids = None,
-        epoch: int = 0,
-        *,
-        bgr: bool = False,
-    ) -> tuple[Tensor, Tensor]: ...
     @overload
     def __call__(
         self, images: Arrays, targets: None = None, sample_ids: Ids = None, epoch: int = 0, *, bgr: bool = False
@@ -138,14 +122,45 @@ class Pipeline:
     @overload
     def __call__(
         self,
-        images: Any,
+        images: ImageBatch | Images | SpeaksDlpack,
+        targets: None = None,
+        sample_ids: Ids = None,
+        epoch: int = 0,
+        *,
+        bgr: bool = False,
+    ) -> Tensor: ...
+    @overload
+    def __call__(
+        self,
+        images: ImageBatch | Images | SpeaksDlpack,
+        targets: Tensor,
+        sample_ids: Ids = None,
+        epoch: int = 0,
+        *,
+        bgr: bool = False,
+    ) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __call__(
+        self,
+        images: ImageBatch | Images | Arrays | SpeaksDlpack,
         targets: Any = None,
         sample_ids: Ids = None,
         epoch: int = 0,
         *,
         bgr: bool = False,
-        masks: Masks | None = None,
+        masks: Masks | None,
         boxes: Boxes | None = None,
+    ) -> Any: ...
+    @overload
+    def __call__(
+        self,
+        images: ImageBatch | Images | Arrays | SpeaksDlpack,
+        targets: Any = None,
+        sample_ids: Ids = None,
+        epoch: int = 0,
+        *,
+        bgr: bool = False,
+        boxes: Boxes | None,
     ) -> Any: ...
     def __call__(
         self,
@@ -182,6 +197,8 @@ class Pipeline:
         size: tuple[int, int] | Sequence[tuple[int, int]] | NDArray[np.int32],
     ) -> Program:
         """Draws the program of these samples; `size` is their images' (height, width), one pair or one a sample."""
+        if torch.compiler.is_compiling():
+            return uncompiled(self.sample, sample_ids, epoch, size=size)  # type: ignore[no-any-return]
         ids = check_ids(sample_ids, None)
         return self._draw(ids, epoch, check_sizes(size, len(ids)))
 
@@ -196,6 +213,8 @@ class Pipeline:
         boxes: Boxes | None = None,
     ) -> Any:
         """Runs a program that `sample` drew, or that was read from JSON; takes and gives what a call does."""
+        if torch.compiler.is_compiling():
+            return uncompiled(self.run, images, program, targets, bgr=bgr, masks=masks, boxes=boxes)
         return self._of_tensors(self._replay, images, targets, bgr, program, masks, boxes)
 
     def _of_tensors(self, what: Callable[..., Any], images: Any, targets: Any, bgr: bool, *more: Any) -> Any:
@@ -204,13 +223,13 @@ class Pipeline:
             return what(images, targets, *more)
         arrays = are_arrays(images)
         if arrays and isinstance(targets, np.ndarray):
-            targets = torch.from_numpy(targets)
+            targets = to_tensor(targets)
         out = what(to_tensors(images, bgr), targets, *more)
         if not arrays:
             return out
         if not isinstance(out, tuple):
             return to_array(out)
-        count = 1 if targets is None else 2  # masks and boxes stay tensors
+        count = 2 if isinstance(targets, Tensor) else 1  # masks and boxes stay tensors, lists of targets lists
         return (*map(to_array, out[:count]), *out[count:])
 
     def _augment(
@@ -261,7 +280,7 @@ class Pipeline:
         try:
             backend = backend_name(self.backend, torch.device(device))
         except RuntimeError as error:
-            raise ValueError(f"plan.device: got {device!r}; expected 'cpu' or 'cuda'") from error
+            raise ValueError(f"plan.device: got {device!r}; expected a device of torch, such as 'cpu'") from error
         in_size = (int(sizes[0, 0]), int(sizes[0, 1]))
         return self._plan(in_size, self._out_size(in_size), channels, device, backend)
 
@@ -337,15 +356,24 @@ class Pipeline:
         return self._out_sizes[size]
 
     @property
-    def _softens(self) -> bool:
+    def softens(self) -> bool:
         """Whether targets come back soft."""
         return self.label_smoothing > 0 or any(t.stage == "mix" for t in self.transforms)
 
+    @cached_property
+    def _only_size(self) -> Size | None:
+        """The (height, width) with which images of any size end, where there is one."""
+        try:
+            ends = {self._out_size(size) for size in ((601, 997), (998, 602), (1999, 2003))}
+        except ValueError:  # of a transform that some sizes don't suit
+            return None
+        return ends.pop() if len(ends) == 1 else None
+
     def _softened(self, targets: Tensor, count: int) -> Tensor:
         """The targets of a batch of `count`, soft where they are mixed or smoothed."""
-        if isinstance(targets, Tensor) and targets.ndim and len(targets) != count:
+        if isinstance(targets, (Tensor, np.ndarray)) and targets.ndim and len(targets) != count:
             raise ValueError(f"targets: got shape {tuple(targets.shape)}; the batch has {count} images")
-        if not self._softens:
+        if not self.softens:
             return targets
         return soft_targets(targets, self.num_classes, self.label_smoothing)
 

@@ -54,13 +54,21 @@ class Plan:
     def passes(self) -> list[tuple[str, int, int]]:
         """(what, bytes read, bytes written) an image, if every random transform applies."""
         found: list[tuple[str, int, int]] = []
+        behind: list[str] = []  # modules on finished values
         folded: list[str] = []  # what costs nothing before the finish: tables, flips, crops
         mapped = self.backend != "cuda"  # there what comes next reads through a map, but through one alone
         size = self.in_size or self.out_size
         for position, transform in enumerate(self.transforms):
             name, read = type(transform).__name__, self.channels * size[0] * size[1]
             if isinstance(transform, Module):
-                found.append((f"{name} ({type(transform.module).__name__}, by torch)", read, read))
+                name += f" ({type(transform.module).__name__}, by torch)"
+                if position > self.finish_position:
+                    behind.append(name)
+                    continue
+                if folded:  # a pass ends before it
+                    found.append((f"bytes ({' + '.join(folded)})", read, read))
+                    folded, mapped = [], self.backend != "cuda"
+                found.append((name, read, read))
                 continue
             before, size = size, transform.out_size(size)
             grows = size[0] > before[0] or size[1] > before[1]  # then a crop is no view, but has a border to write
@@ -80,7 +88,7 @@ class Plan:
         sources = 1 + max((_partners(t) for t in self.transforms), default=0)
         element = torch.empty((), dtype=self.dtype).element_size()
         found.append((f"finish ({' + '.join([*folded, 'cast'])})", values * sources, values * element))
-        return found
+        return found + [(name, values * element, values * element) for name in behind]
 
 
 def _is_nearest_map(transform: Transform) -> bool:

@@ -36,9 +36,9 @@ def preview(pipe: Pipeline, images: Sequence[Any], path: str | Path, rows: int =
         raise ValueError(f"preview.rows: got {rows!r}; expected how many versions of each image to show, 1 or more")
     if len(images) == 0:
         raise ValueError("preview.images: got none; expected at least one image")
-    photos = [_read(image, i) for i, image in enumerate(images)]
+    photos = [read_photo(image, i) for i, image in enumerate(images)]
     captions = [_caption(image, photo) for image, photo in zip(images, photos, strict=True)]
-    grid: list[list[Cell]] = [[(_picture(p), c)] for p, c in zip(photos, captions, strict=True)]
+    grid: list[list[Cell]] = [[(picture_of(p), c)] for p, c in zip(photos, captions, strict=True)]
     for epoch in range(rows):
         for line, cell in zip(grid, versions(pipe, photos, epoch), strict=True):
             line.append(cell)
@@ -64,7 +64,7 @@ def _pillow() -> Any:
     return Image, ImageDraw, ImageFont
 
 
-def _read(image: Any, i: int) -> torch.Tensor:
+def read_photo(image: Any, i: int) -> torch.Tensor:
     """The image as uint8 (3, H, W)."""
     pil = _pillow()[0]
     if isinstance(image, torch.Tensor):
@@ -115,7 +115,7 @@ def versions(pipe: Pipeline, photos: Sequence[torch.Tensor], epoch: int, first_i
         program = pipe.sample([first_id + i for i in batch], epoch, size=sizes)
         table = pipe.plan(sizes[0]).table
         finished = pipe.run([photos[i] for i in batch], program)
-        cells += [(_picture(_as_bytes(f, table)), call_labels(r)) for f, r in zip(finished, program, strict=True)]
+        cells += [(picture_of(_as_bytes(f, table)), call_labels(r)) for f, r in zip(finished, program, strict=True)]
     return cells
 
 
@@ -127,7 +127,7 @@ def _as_bytes(finished: torch.Tensor, table: NDArray[np.float32]) -> torch.Tenso
     return ((finished - black) / (white - black) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def _picture(image: torch.Tensor) -> "Image":
+def picture_of(image: torch.Tensor) -> "Image":
     """uint8 (3, H, W) scaled to the cell; small images are enlarged by whole pixels, so that they can be counted."""
     pil = _pillow()[0]
     picture = pil.fromarray(image.permute(1, 2, 0).contiguous().numpy())

@@ -215,7 +215,7 @@ class Program:
                     _write_call(calls[i, k : k + 1], call)
                 except (TypeError, ValueError) as error:
                     raise ValueError(f"program row {i}, call {k}: {error}") from error
-        kept = None if seeds is None else np.array(seeds, np.int64).reshape(len(rows), -1)
+        kept = None if seeds is None else np.array(seeds, np.int64).reshape(len(rows), len(seeds[0]) if seeds else 0)
         return Program(calls, np.array(sizes, np.int32).reshape(-1, 2), kept)
 
 

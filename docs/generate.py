@@ -16,7 +16,7 @@ from torch import Tensor
 
 import augengine as ae
 from augengine.ops import OPS, Op, Param
-from augengine.preview import FAINT, INK, PAPER, _picture, _read
+from augengine.preview import FAINT, INK, PAPER, picture_of, read_photo
 from augengine.transforms import known_transforms
 
 FOLDER = Path(__file__).parent
@@ -130,7 +130,7 @@ def photos() -> list[Tensor]:
 
     crops = (data.astronaut()[:240, 110:350], data.chelsea()[:, 80:380])
     size = (PHOTO_PX, PHOTO_PX)
-    return [_read(Image.fromarray(crop).resize(size, Image.Resampling.LANCZOS), i) for i, crop in enumerate(crops)]
+    return [read_photo(Image.fromarray(crop).resize(size, Image.Resampling.LANCZOS), i) for i, crop in enumerate(crops)]
 
 
 def gallery_cells() -> list[Cell]:
@@ -209,7 +209,7 @@ def _lines(cells: list[Cell]) -> Iterator[list[Cell]]:
 
 
 def _thumb(image: Tensor) -> Image.Image:
-    picture = _picture(image)
+    picture = picture_of(image)
     picture.thumbnail((THUMB_PX, THUMB_PX), Image.Resampling.LANCZOS)
     return picture
 

@@ -1,5 +1,6 @@
 """NumPy arrays, OpenCV's order of channels, and DLPack, in and out."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -54,7 +55,6 @@ def test_bgr_is_turned_into_rgb_first(images, form):
 
 
 def test_bgr_is_opencvs(tmp_path, images):
-    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
     path = str(tmp_path / "photo.png")
     Image.fromarray(as_hwc(images)[0]).save(path)
     got = ae.Pipeline(dtype=torch.uint8)([cv2.imread(path)], bgr=True)
@@ -76,6 +76,21 @@ def test_arrays_that_torch_does_not_take_as_they_are(images):
 def test_programs_run_on_arrays(images):
     program = PIPE.sample(range(5), size=(24, 20))
     assert np.array_equal(PIPE.run(as_hwc(images), program), PIPE.run(images, program).numpy())
+
+
+def test_targets_that_are_arrays_are_taken_as_images_are(images):
+    hwc, targets = as_hwc(images), np.array([0, 1, 2, 3, 0])
+    expected = PIPE(images, torch.from_numpy(targets), range(5))[1].numpy()
+    locked = targets.copy()
+    locked.flags.writeable = False
+    for given in (locked, targets[::-1].copy()[::-1], targets.astype(np.int32)):
+        assert np.array_equal(PIPE(hwc, given, range(5))[1], expected)
+    plain = ae.Pipeline(NORMALIZE)
+    assert plain(hwc, ["a", "b", "c", "d", "e"])[1] == ["a", "b", "c", "d", "e"]
+    with pytest.raises(ValueError, match=r"targets: got shape \(2,\); the batch has 5 images"):
+        plain(hwc, targets[:2])
+    with pytest.raises(ValueError, match="targets: got list"):
+        PIPE(hwc, [0, 1, 2, 3, 0])
 
 
 def test_masks_stay_tensors(images):
@@ -123,7 +138,13 @@ def test_what_cant_be_is_said(images):
         ),
         (hwc.astype(np.float32), TypeError, "images: got dtype float32; expected numpy.uint8"),
         ([hwc[0], images[1]], ValueError, r"images\[1\]: got Tensor; expected an array \(H, W, C\)"),
-        (images.numpy(), ValueError, r"expected 1 or 3 channels"),
+        (
+            images.numpy(),
+            ValueError,
+            r"an array of shape \(5, 3, 24, 20\); expected .*first: \.transpose\(0, 2, 3, 1\)",
+        ),
+        (list(images.numpy()), ValueError, r"images\[0\]: .*\(3, 24, 20\); expected .*first: \.transpose\(1, 2, 0\)"),
+        (np.zeros((1, 5, 5, 4), np.uint8), ValueError, r"expected \(B, H, W, C\) with 1 or 3 channels$"),
         ([hwc[0], hwc[1].astype(np.int64)], TypeError, r"images\[1\]: got dtype int64"),
         ("photo.jpg", TypeError, "images: got str"),
     ):

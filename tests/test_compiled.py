@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -112,6 +113,55 @@ def test_lists_ids_of_any_form_and_targets_that_stay(batch):
         assert torch.equal(ours, eager)
 
 
+@pytest.mark.parametrize(
+    "form", [lambda s: range(s, s + 6), lambda s: [*range(s, s + 6)], lambda s: torch.arange(s, s + 6)]
+)
+def test_ids_of_any_form_serve_batch_after_batch(form, batch):
+    graphs = []
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    compiled = whole(lambda images, ids: PLAIN(images, None, ids), backend=counting)
+    for start in range(0, 72, 6):
+        assert torch.equal(compiled(batch[0], form(start)), PLAIN(batch[0], None, form(start)))
+    assert len(graphs) <= 2
+
+
+def test_photos_of_all_sizes_share_a_graph_where_a_crop_gives_them_one_size():
+    pipe, graphs = ae.Pipeline(ae.RandomResizedCrop(12), NORMALIZE), []
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    compiled = whole(lambda photos, ids: pipe(photos, None, ids), backend=counting)
+    for i in range(12):
+        photos = [torch.randint(0, 256, (3, 20 + i + k, 40 - 2 * i + k), dtype=torch.uint8) for k in range(3)]
+        assert torch.equal(compiled(photos, torch.arange(3)), pipe(photos, None, range(3)))
+    assert len(graphs) <= 3
+
+
+def test_programs_are_drawn_and_run_outside_of_the_graph(batch):
+    images = batch[0]
+    replay = torch.compile(lambda x: PLAIN.run(x, PLAIN.sample(range(6), size=(20, 18))) + 1, backend="eager")
+    assert torch.equal(replay(images), PLAIN(images, None, range(6)) + 1)
+
+
+def test_a_pipeline_whose_transform_json_cant_hold_breaks_the_graph(batch):
+    @dataclass(frozen=True)
+    class Odd(ae.Transform):
+        given: object = None
+
+        def spec(self):
+            return None
+
+    odd = ae.Pipeline(Odd(given=print), CROP)
+    compiled = torch.compile(lambda x: odd(x, None, range(6)), backend="eager")
+    assert torch.equal(compiled(batch[0]), odd(batch[0], None, range(6)))
+
+
 def test_without_ids_every_call_draws_anew_and_repeats_with_torchs_seed(batch):
     images = batch[0]
     compiled = whole(lambda images: PLAIN(images), backend="aot_eager")
@@ -131,7 +181,7 @@ def test_what_is_no_operator_breaks_the_graph_and_is_right(batch):
     assert torch.equal(moved[0], PLAIN(images, None, ids))
     half = ae.Pipeline(CROP, ae.Module(nn.Dropout(0.5)), NORMALIZE)
     assert torch.equal(torch.compile(lambda x: half(x, None, ids), backend="eager")(images), half(images, None, ids))
-    with pytest.raises(Exception, match="run outside of the graph"):
+    with pytest.raises(Exception, match="runs outside of the graph"):
         whole(lambda images: half(images, None, ids), backend="eager")(images)
 
 

@@ -112,11 +112,39 @@ def test_an_extra_that_is_there_gives_the_versions(installed):
 def test_frameworks_are_optional_and_say_what_they_plug_into(installed):
     installed(keras="3.15.0", lightning="2.6.0")
     found = {f.name: f for f in doctor._frameworks()}
-    assert found["keras"].detail == f"present 3.15.0; {doctor.FRAMEWORKS['keras']}"
+    assert found["keras"].detail == f"present 3.15.0; {doctor.FRAMEWORKS['keras'][1]}"
     told = found["pytorch-ignite"]
-    assert (told.status, told.advice) == ("absent", "pip install pytorch-ignite")
+    assert (told.status, told.advice) == ("absent", "pip install 'pytorch-ignite>=0.5'")
     assert told.detail.startswith("not installed; ")
     assert doctor.healthy(list(found.values()))
+
+
+def test_a_framework_older_than_what_works_is_not_ok(installed):
+    installed(transformers="4.0.1", accelerate="1.0")
+    found = {f.name: f for f in doctor._frameworks()}
+    told = found["transformers"]
+    assert (told.status, told.advice) == ("absent", "pip install 'transformers>=4.45'")
+    assert told.detail.startswith("transformers 4.45 or later, this is 4.0.1; ")
+    assert found["accelerate"].status == "ok"
+
+
+def test_the_lowest_versions_of_frameworks_are_those_that_are_installed_to_test():
+    dev = [r for r in map(Requirement, requires("augengine")) if r.marker and r.marker.evaluate({"extra": "dev"})]
+    lowest = {r.name: str(r.specifier) for r in dev} | {"timm": f">={doctor._needs('train')['timm']}"}
+    assert {name: f">={least}" for name, (least, _) in doctor.FRAMEWORKS.items()} == {
+        name: lowest[name] for name in doctor.FRAMEWORKS
+    }
+
+
+def test_a_required_library_older_than_pip_would_leave_fails(installed):
+    installed(augengine="1.0", torch="2.0.0", numpy="1.20")
+    found = doctor._libraries()
+    for name, lowest, has in (("torch", "2.9", "2.0.0"), ("numpy", "1.26", "1.20")):
+        told = named(found, "library", name)
+        assert (told.status, told.advice) == ("fails", f"pip install '{name}>={lowest}'")
+        assert told.detail == f"{name} {lowest} or later, this is {has}"
+    installed(augengine="1.0", torch="2.9", numpy="1.26.0")
+    assert doctor.healthy(doctor._libraries())
 
 
 def test_a_checkout_without_metadata_is_reported(monkeypatch):

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import kornia.augmentation as K
 import numpy as np
@@ -123,15 +124,74 @@ def test_images_of_any_size_meet_behind_the_crop_before_a_module(images):
 
 
 def test_mixes_and_soft_targets_come_behind_a_module(images):
-    pipe = ae.Pipeline(ae.Module(Bright()), NORMALIZE, ae.Mixup(), num_classes=4)
-    twin = ae.Pipeline(NORMALIZE, ae.Mixup(), num_classes=4)
+    pipe, twin = (  # in both the mix stands third, and draws by that
+        ae.Pipeline(first, NORMALIZE, ae.Mixup(), num_classes=4) for first in (ae.Module(Bright()), ae.Pad(0))
+    )
     once = ae.Pipeline(ae.Module(Bright()), dtype=torch.uint8)(images)
     targets = torch.tensor([0, 1, 2, 3, 0, 1])
-    ours, theirs = (p(x, targets, range(6)) for p, x in ((pipe, images), (twin, once)))
-    # The module takes a position of its own, so the mixes draw anew: their form is compared, not their draws.
-    assert ours[1].shape == theirs[1].shape == (6, 4)
-    assert torch.allclose(ours[1].sum(1), torch.ones(6))
-    assert not torch.equal(ours[0], theirs[0])
+    for ours, theirs in zip(pipe(images, targets, range(6)), twin(once, targets, range(6)), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_pipelines_are_equal_that_hold_the_very_same_module():
+    one, other = nn.Identity(), nn.Identity()
+    assert ae.Pipeline(ae.Module(one)) == ae.Pipeline(ae.Module(one))
+    assert hash(ae.Module(one)) == hash(ae.Module(one))
+    for differs in (ae.Module(other), ae.Module(one, per="batch")):
+        assert ae.Module(one) != differs
+        assert ae.Pipeline(ae.Module(one)) != ae.Pipeline(differs)
+    plans = [str(ae.Pipeline(ae.Module(module)).plan((8, 8))) for module in (nn.Identity(), nn.ReLU())]
+    assert "ReLU" in plans[1]
+    assert "Identity" in plans[0]
+
+
+def test_the_plan_shows_the_passes_before_between_and_behind():
+    flip, module = ae.RandomHorizontalFlip(), ae.Module(Bright())
+    plan = ae.Pipeline(flip, ae.RandomRotation(9), module, flip, NORMALIZE, module).plan((8, 9))
+    names = [name for name, *_ in plan.passes()]
+    bright = "Module (Bright, by torch)"
+    assert names == [
+        "RandomRotation",
+        "bytes (RandomHorizontalFlip)",
+        bright,
+        "finish (RandomHorizontalFlip + Normalize + cast)",
+        bright,
+    ]
+
+
+def test_autocast_around_a_pipeline_does_not_reach_a_module(images):
+    half = ae.Pipeline(ae.Module(nn.Conv2d(3, 3, 1)), NORMALIZE, ae.Module(nn.Conv2d(3, 3, 1)))
+    expected = half(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = half(images)
+    assert got.dtype == torch.float32
+    assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_batch_is_of_the_pipelines_dtype_whatever_a_module_gives(dtype, images):
+    class Double(nn.Module):
+        def forward(self, x):
+            assert x.dtype == torch.float32
+            return x.double()
+
+    out = ae.Pipeline(NORMALIZE, ae.Module(Double()), dtype=dtype)(images)
+    assert torch.equal(out, ae.Pipeline(NORMALIZE, dtype=dtype)(images))
+
+    class Bytes(nn.Module):
+        def forward(self, x):
+            return x.to(torch.uint8)
+
+    with pytest.raises(TypeError, match=r"gave torch\.uint8; expected floats"):
+        ae.Pipeline(ae.Module(Bytes()))(images)
+
+
+def test_threads_that_call_one_pipeline_draw_what_one_thread_draws(images):
+    pipe = pipeline(KORNIA["noise"])
+    expected = pipe(images, sample_ids=range(6))
+    with ThreadPoolExecutor(3) as threads:
+        for got in threads.map(lambda _: pipe(images, sample_ids=range(6)), range(30)):
+            assert torch.equal(got, expected)
 
 
 def test_per_batch_calls_once_with_the_first_seed(images):
@@ -161,6 +221,8 @@ def test_a_program_replays_a_module_also_from_json(images):
     assert torch.equal(pipe.run(images[3:], program.rows(np.arange(3, 6))), pipe(images, None, range(6), 2)[3:])
     with pytest.raises(ValueError, match="program: has seeds of 0 modules; this pipeline has 1"):
         pipe.run(images, ae.Program(program.calls, program.sizes))
+    empty = ae.Program.from_json('{"version": 1, "rows": [], "sizes": [], "seeds": []}')
+    assert len(empty) == 0
     with pytest.raises(ValueError, match="as many seeds"):
         ae.Program.from_json(program.to_json().replace('"seeds": [[', '"seeds": [[-5, '))
 

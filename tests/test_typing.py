@@ -40,6 +40,10 @@ ae.RandomRotatoin(30)  # attr-defined
 pipe(images, epoch="3")  # call-overload
 pipe.seed = 4  # misc
 pipe(images).shapes  # attr-defined
+pipe("photo.jpg")  # arg-type
+pipe(3, 4)  # call-overload
+pipe(images, targets="1")  # call-overload
+pipe(images, [1, 2])  # call-overload
 batch, targets = pipe(images, torch.arange(2))
 targets + "1"  # operator
 ae.DataLoader(torch.utils.data.TensorDataset(images), pipeline="RandomCrop")  # arg-type

@@ -10,6 +10,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from soak.wheel import builders
 
 ROOT = Path(__file__).parent.parent
 BUILT_FROM = ("CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml")
@@ -105,3 +106,24 @@ def test_the_installed_package_has_the_source_that_nvrtc_compiles(names):
     sources = {name for name in names if name.startswith("kernels/") and name.endswith((".h", ".cu"))}
     assert {f"kernels/{p.name}" for p in installed.iterdir()} == sources
     assert all((installed / Path(name).name).read_bytes() == (ROOT / name).read_bytes() for name in sources)
+
+
+def test_the_soak_builds_with_real_pythons_beside_ours_where_those_on_the_path_do_not_run(monkeypatch, tmp_path, capfd):
+    def program(path, lines):
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/sh\n{lines}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    shim = program(tmp_path / "shims" / "python3.12", "exit 127")
+    monkeypatch.setenv("PATH", str(tmp_path / "shims"))
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "versions" / "ours"))
+    monkeypatch.setattr(sys, "version_info", (3, 11, 7))
+    with pytest.raises(AssertionError, match=r"found no Python 3\.12 or later"):
+        builders()
+    later = [
+        program(tmp_path / "versions" / f"3.{minor}" / "bin" / "python3", f'echo "3 {minor} $0"')
+        for minor in (13, 8, 12)
+    ]
+    assert builders() == {sys.executable: [sys.executable], later[2]: [later[2], later[0]]}
+    assert f"left out: {shim}, which does not run" in capfd.readouterr().out

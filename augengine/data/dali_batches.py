@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from augengine.arguments import check_epoch
 from augengine.data.held import Held
-from augengine.data.loader import check_epoch
 from augengine.pipeline import ImageBatch, Pipeline
 
 SHARD_IDS = 2**40  # more than a shard has samples
@@ -66,7 +66,7 @@ def wrap_dali(
     )
     shard = dali_pipeline.reader_meta(reader) if reader else {"shard_id": 0}
     first_id = shard["shard_id"] * SHARD_IDS
-    return DaliBatches(turns, dali_pipeline, pipeline, *roles, first_id, check_epoch("wrap_dali.epoch", epoch))
+    return DaliBatches(turns, dali_pipeline, pipeline, *roles, first_id, check_epoch(epoch, "wrap_dali.epoch"))
 
 
 class DaliBatches:
@@ -108,7 +108,7 @@ class DaliBatches:
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next batches draw as epoch `epoch`, until an epoch ends; raises ValueError for no such number."""
-        self._epoch = check_epoch("DaliBatches.set_epoch", epoch)
+        self._epoch = check_epoch(epoch, "DaliBatches.set_epoch")
 
     def __len__(self) -> int:
         """Batches in an epoch; TypeError where only an external source's end tells."""

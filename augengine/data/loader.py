@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
 from functools import cache, partial
-from numbers import Integral
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 import torch.utils.data
 from torch.utils.data import Dataset, IterableDataset, default_collate
 
+from augengine.arguments import check_epoch
 from augengine.data.ahead import MadeAhead
 from augengine.data.batches import Batches, Made, pinned, warn_of_pinning
 from augengine.data.caches.cached import CachedSource, DecodedCache, RamStore, make_cache
@@ -166,7 +166,7 @@ class DataLoader(torch.utils.data.DataLoader[T]):
 
         Raises ValueError for what is not a whole number from 0 to 2**32 - 1.
         """
-        self._keeper.set_epoch(check_epoch("DataLoader.set_epoch", epoch))
+        self._keeper.set_epoch(check_epoch(epoch, "DataLoader.set_epoch"))
 
     def state_dict(self) -> dict[str, Any]:
         """The place behind the batch that the consumer of the latest iteration has: plain JSON, see `data/state.py`.
@@ -210,15 +210,16 @@ class DataLoader(torch.utils.data.DataLoader[T]):
         """The pipeline that was given, or what the dataset's own transform was translated to; None without either."""
         return None if self._route is None else self._route.pipeline
 
-    @property
-    def _is_accelerate_prepared(self) -> bool:
-        """Accelerate asks this before it takes a loader apart, whose pipeline it would lose."""
-        if self._given is not None:
-            raise TypeError(
-                "Accelerator.prepare would rebuild this loader without its pipeline; expected "
-                "augengine.compat.accelerate.prepare(accelerator, loader)"
-            )
-        return False
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Stops Accelerate, which asks this before it takes a loader apart and would lose its pipeline."""
+            if name == "_is_accelerate_prepared" and self.__dict__.get("_given") is not None:
+                raise TypeError(
+                    "Accelerator.prepare would rebuild this loader without its pipeline; expected "
+                    "augengine.compat.accelerate.prepare(accelerator, loader)"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _find_route(self) -> None:
         """Looks at the dataset as it is, because a transform may be set between epochs."""
@@ -370,13 +371,6 @@ class DataLoader(torch.utils.data.DataLoader[T]):
             )
         if self.batch_sampler is None:
             raise ValueError("DataLoader.batch_size: got None; expected a number where a pipeline is given")
-
-
-def check_epoch(name: str, epoch: Any) -> int:
-    """`epoch` as an int; raises ValueError that begins with `name` for what is no epoch's number."""
-    if not isinstance(epoch, Integral) or not 0 <= int(epoch) < 2**32:
-        raise ValueError(f"{name}: got {epoch!r}; expected a whole number in [0, 2**32)")
-    return int(epoch)
 
 
 @cache

@@ -52,7 +52,7 @@ class Threads:
         threads = [
             threading.Thread(target=_work, args=(self._calls,), name=f"{name}_{at}", daemon=True) for at in range(count)
         ]
-        started: Later[RuntimeError | None] = Later()
+        started: Later[BaseException | None] = Later()
         self.end = weakref.finalize(self, _end, self._calls, threads)
         # `Thread.start` waits for an Event, so it is called by a thread of its own, which no Ctrl-C interrupts.
         _thread.start_new_thread(_start, (threads, started))
@@ -65,13 +65,13 @@ class Threads:
         self._calls.put(call)
 
 
-def _start(threads: list[threading.Thread], started: Later[RuntimeError | None]) -> None:
-    error = None
+def _start(threads: list[threading.Thread], started: Later[BaseException | None]) -> None:
+    error: BaseException | None = None
     try:
         for thread in threads:
             thread.start()
-    except RuntimeError as too_many:
-        error = too_many
+    except BaseException as failed:  # too many threads, or too little memory
+        error = failed
     started.give(error)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from augengine.explore.photos import Photo, reduced
 from augengine.explore.scene import Scene
 from augengine.pipeline import Pipeline
-from augengine.preview import Cell, _picture, versions
+from augengine.preview import Cell, picture_of, versions
 
 ID_STEP = 100  # between the sample ids of a photo's versions: adding a photo changes none of the others' draws
 
@@ -43,7 +43,7 @@ def _reduced(photo: Photo, side_px: int) -> Tensor:
 def _original(photo: Photo, side_px: int) -> str:
     pixels = _reduced(photo, side_px)
     own, shown = (f"{width} x {height} px" for height, width in (photo.size, pixels.shape[1:]))
-    return _figure((_picture(pixels), [photo.name, own if own == shown else f"{own}, here {shown}"]))
+    return _figure((picture_of(pixels), [photo.name, own if own == shown else f"{own}, here {shown}"]))
 
 
 def _figure(cell: Cell, sample: str = "") -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from augengine.data import EXTENSIONS
-from augengine.preview import _read
+from augengine.preview import read_photo
 
 MOST_PHOTOS, MOST_SIDE_PX = 12, 512
 
@@ -40,7 +40,7 @@ def read_photos(paths: Sequence[str | Path]) -> tuple[Photo, ...]:
 
 
 def _photo(path: Path) -> Photo:
-    pixels = _read(path, 0)
+    pixels = read_photo(path, 0)
     return Photo(path.name, (pixels.shape[1], pixels.shape[2]), reduced(pixels, MOST_SIDE_PX))
 
 

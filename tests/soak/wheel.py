@@ -13,6 +13,7 @@ from soak import soak
 ROOT = Path(__file__).parents[2]
 BUILD_TOOLS = ("cmake", "ninja", "make", "gmake")
 COMPILERS = (*BUILD_TOOLS, "cc", "c++", "c89", "c99", "gcc", "g++", "cpp", "clang", "clang++", "ld", "as", "collect2")
+ASK = "import sys; print(*sys.version_info[:2], sys.executable)"
 AUGMENT = """
 import hashlib, sys
 import torch
@@ -45,18 +46,25 @@ def wheel():
 
 def builders():
     """Pythons that build, and those that install what they built: from 3.12 on, all later ones too."""
-    later = list(filter(None, map(real_python, ("python3.12", "python3.13"))))
-    if sys.version_info >= (3, 12):
-        return {sys.executable: [sys.executable, *later[sys.version_info.minor - 11 :]]}
-    return {sys.executable: [sys.executable], **({later[0]: later} if later else {})}
+    stable = {at: python for at, python in sorted(pythons().items()) if at >= (3, 12)}
+    assert stable, "found no Python 3.12 or later beside ours: nothing can make a wheel of the stable ABI"
+    own = {} if sys.version_info[:2] in stable else {sys.executable: [sys.executable]}
+    return own | {next(iter(stable.values())): list(stable.values())}
 
 
-def real_python(name):
-    """The program itself behind links and shims; None where it is not installed."""
-    if shutil.which(name) is None:
-        return None
-    done = subprocess.run([name, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
-    return done.stdout.strip() or None
+def pythons():
+    """Pythons that run here, by version: ours, those on the path, and those that are installed beside ours."""
+    names = [f"python3.{minor}" for minor in range(11, 20)]
+    beside = sorted(Path(sys.base_prefix).parent.glob("*/bin/python3"))
+    found = {sys.version_info[:2]: sys.executable}
+    for python in [*filter(None, map(shutil.which, names)), *beside]:
+        done = subprocess.run([python, "-c", ASK], capture_output=True, text=True)
+        if done.returncode == 0:
+            major, minor, program = done.stdout.strip().split(" ", 2)
+            found.setdefault((int(major), int(minor)), program)
+        else:
+            tell(f"left out: {python}, which does not run")
+    return found
 
 
 def fresh_clone(folder):
