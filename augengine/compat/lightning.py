@@ -6,7 +6,7 @@ They are callbacks of `lightning.pytorch`, or of `pytorch_lightning` where that 
 
 import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 from weakref import WeakSet
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from augengine.data.loader import DataLoader
-from augengine.data.samples import IMAGE_KEYS, TARGET_KEYS
+from augengine.data.samples import IMAGE_KEYS, image_at, image_place, target_place, with_image, with_item
 from augengine.pipeline import Pipeline
 
 
@@ -59,50 +59,41 @@ class Augment(Callback):  # type: ignore[misc]
             if not isinstance(value, Pipeline) and (name, value) != ("eval", None):
                 raise TypeError(f"Augment.{name}: got {type(value).__name__}; expected an augengine Pipeline")
         self.pipeline, self.eval = pipeline, eval
-        self._position = 0  # in the epoch, over all ranks
-        self._depth = 0
-        self._unhook: Callable[[], None] | None = None
+        self._epoch, self._position = 0, 0  # over all ranks
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the epoch, over all ranks."""
-        return {"position": self._position}
+        """The epoch, and the position in it over all ranks."""
+        return {"epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on at the position of `state_dict`."""
-        self._position = int(state_dict["position"])
+        """Goes on at the epoch and position of `state_dict`."""
+        self._epoch, self._position = int(state_dict["epoch"]), int(state_dict["position"])
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Hooks in: only around the loops, because Lightning also sends example inputs through the module's hook."""
-        self._depth += 1  # validation runs within training
-        if self._depth == 1:
-            self._unhook = _hook(_hook_owner(trainer, pl_module), functools.partial(self._finished, trainer))
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Hooks in behind what brings batches to their device; the module itself stays as it is."""
+        self._epoch, self._position = 0, 0
+        trainer.strategy.batch_to_device = functools.partial(self._finished, trainer)
 
-    on_validation_start = on_test_start = on_predict_start = on_train_start
-
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Gives the user's object its own hook back."""
-        self._depth -= 1
-        if self._depth == 0:
-            self._restore()
-
-    on_validation_end = on_test_end = on_predict_end = on_train_end
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Unhooks."""
+        vars(trainer.strategy).pop("batch_to_device", None)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Gives the user's object its own hook back."""
-        self._depth = 0
-        self._restore()
+        """Unhooks."""
+        vars(trainer.strategy).pop("batch_to_device", None)
 
-    def _restore(self) -> None:
-        if self._unhook is not None:
-            self._unhook()
-            self._unhook = None
-
-    def _finished(self, trainer: Any, batch: Any) -> Any:
+    def _finished(self, trainer: Any, batch: Any, *arguments: Any, **options: Any) -> Any:
+        strategy, epoch = trainer.strategy, trainer.current_epoch
+        batch = type(strategy).batch_to_device(strategy, batch, *arguments, **options)
         if not trainer.training:
-            return batch if self.eval is None else _augmented(batch, self.eval, 0, range)
-        if trainer.fit_loop.batch_idx == -1:  # of the batch before
-            self._position = 0
-        return _augmented(batch, self.pipeline, trainer.current_epoch, functools.partial(self._next_ids, trainer))
+            if self.eval is None:
+                return batch
+            done = _augmented(batch, self.eval, 0, range)
+        else:
+            if epoch != self._epoch:
+                self._epoch, self._position = epoch, 0
+            done = _augmented(batch, self.pipeline, epoch, functools.partial(self._next_ids, trainer))
+        return trainer.precision_plugin.convert_input(done)  # as Lightning has converted the unfinished batch
 
     def _next_ids(self, trainer: Any, count: int) -> range:
         shares = trainer.distributed_sampler_kwargs or {"num_replicas": 1, "rank": 0}
@@ -123,7 +114,7 @@ class ResumeDataLoader(Callback):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._checkpoint: tuple[int, list[Any]] | None = None
-        self._met: WeakSet[DataLoader[Any]] = WeakSet()
+        self._met = _Loaders()
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Takes back what Lightning has fetched ahead of the module, from a loader whose length it can't know."""
@@ -168,6 +159,13 @@ class ResumeDataLoader(Callback):  # type: ignore[misc]
         return bool(behind)
 
 
+class _Loaders(WeakSet[DataLoader[Any]]):
+    """Loaders of this process: a copy for another has none."""
+
+    def __reduce__(self) -> Any:
+        return type(self), ()
+
+
 def _stateful(trainer: Any) -> list[Any]:
     """The loaders whose states Lightning saves, in its order."""
     loaders = _pl.utilities.CombinedLoader(trainer.train_dataloader).flattened
@@ -182,74 +180,39 @@ def _ours(trainer: Any) -> list[DataLoader[Any]]:
     return [loader for loader in _stateful(trainer) if isinstance(loader, DataLoader)]
 
 
-def _hook_owner(trainer: Any, pl_module: Any) -> Any:
-    """Whose `on_after_batch_transfer` Lightning calls."""
-    data, name = trainer.datamodule, "on_after_batch_transfer"
-    overrides = data is not None and getattr(type(data), name) is not getattr(_pl.LightningDataModule, name)
-    return data if overrides else pl_module
-
-
-def _hook(owner: Any, finish: Callable[[Any], Any]) -> Callable[[], None]:
-    """Lets `finish` have what the owner's hook gives; gives what undoes that."""
-    name = "on_after_batch_transfer"
-    own, before = getattr(owner, name), vars(owner).get(name)
-
-    @functools.wraps(own)  # by which Lightning sees whether the user has overridden it
-    def hook(batch: Any, dataloader_idx: int) -> Any:
-        return finish(own(batch, dataloader_idx))
-
-    def unhook() -> None:
-        delattr(owner, name)
-        if before is not None:
-            setattr(owner, name, before)
-
-    setattr(owner, name, hook)
-    return unhook
-
-
 def _augmented(batch: Any, pipeline: Pipeline, epoch: int, next_ids: Callable[[int], Any]) -> Any:
     """The batch in its own form, with finished images and targets in their places."""
-    if isinstance(batch, Tensor):
-        parts: dict[Any, Any] = {0: batch}
-        keys: tuple[Any, Any, Any] = (0, 1, 2)
-    elif isinstance(batch, Mapping):
-        parts = dict(batch)
-        keys = (_first(IMAGE_KEYS, batch), _first(TARGET_KEYS, batch), "sample_ids")
-    elif isinstance(batch, (list, tuple)):
-        parts, keys = dict(enumerate(batch)), (0, 1, 2)
-    else:
-        raise _wrong(f"a batch that is a {type(batch).__name__}")
-    images, targets, ids = (parts.get(key) for key in keys)
+    try:
+        place = image_place(batch)
+    except TypeError:
+        raise _wrong("a batch without images") from None
+    images = image_at(batch, place)
     count = _checked_count(images)
-    if ids is None:
-        ids = next_ids(count)
-    elif not isinstance(ids, Tensor) or ids.shape != (count,) or ids.is_floating_point() or ids.dtype == torch.bool:
-        got = f"{ids.dtype} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
-        raise TypeError(
-            f"Augment: got sample ids that are {got}; expected whole numbers, one for each of {count} images"
-        )
-    made = pipeline(images, targets, sample_ids=ids, epoch=epoch)
-    made = (made,) if targets is None else made
-    parts |= dict(zip(keys, made, strict=False))
-    return _in_form_of(batch, parts)
+    ids = _ids(batch, place, count)
+    ids = next_ids(count) if ids is None else ids
+    at = target_place(batch, place)
+    targets: Any = None if at is None else batch[at]
+    made: Any = pipeline(images, targets, sample_ids=ids, epoch=epoch)
+    if targets is None:
+        return with_image(batch, place, made)
+    return with_item(with_image(batch, place, made[0]), at, made[1])
 
 
-def _in_form_of(batch: Any, parts: dict[Any, Any]) -> Any:
-    if isinstance(batch, Tensor):
-        return parts[0]
+def _ids(batch: Any, place: Any, count: int) -> Any:
+    """The batch's own sample ids, None where it has none."""
     if isinstance(batch, Mapping):
-        return type(batch)(parts)  # type: ignore[call-arg]
-    values = parts.values()
-    return type(batch)._make(values) if hasattr(batch, "_make") else type(batch)(values)
-
-
-def _first(names: Sequence[str], batch: Mapping[str, Any]) -> str | None:
-    return next((name for name in names if name in batch), None)
+        ids = batch.get("sample_ids")
+    else:
+        ids = batch[2] if place == 0 and len(batch) > 2 else None
+    if ids is None or (
+        isinstance(ids, Tensor) and ids.shape == (count,) and not ids.is_floating_point() and ids.dtype != torch.bool
+    ):
+        return ids
+    got = f"{ids.dtype} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+    raise TypeError(f"Augment: got sample ids that are {got}; expected whole numbers, one for each of {count} images")
 
 
 def _checked_count(images: Any) -> int:
-    if images is None:
-        raise _wrong("a batch without images")
     several = list(images) if isinstance(images, (list, tuple)) else [images]
     if not several or not all(isinstance(image, Tensor) for image in several):
         raise _wrong(f"images that are {type(images).__name__}")
