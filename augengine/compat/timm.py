@@ -4,11 +4,11 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from augengine import transforms
+from augengine.backends.portable.declared import upload
+from augengine.backends.portable.mix import cutmix, mixup
 from augengine.ops import op_named
 from augengine.pipeline import Pipeline
 from augengine.sampling import Program
@@ -103,33 +103,12 @@ class Mixup:
 def mix_images(x: Tensor, program: Program) -> Tensor:
     """A new batch (B, C, H, W): x mixed by the program's first calls, mixup or cutmix, all from x as it came."""
     out, calls = x.clone(), program.calls[:, 0]
-    for name, mix in (("mixup", _blend), ("cutmix", _paste)):
+    for name, mix in (("mixup", mixup), ("cutmix", cutmix)):
         rows = np.flatnonzero(calls["op"] == op_named(name).code)
         if rows.size:
-            args = calls["args"][rows]
-            at = slice(None) if rows.size == len(x) else torch.from_numpy(rows).to(x.device)  # a slice copies nothing
-            partners = _whole(args[:, 0], x)
-            out[at] = mix(x[at], x[partners], args[:, 1:]).to(x.dtype)
+            at = upload(rows, x)
+            out[at] = mix(x, at, calls["args"][rows]).to(x.dtype)
     return out
-
-
-def _blend(own: Tensor, other: Tensor, args: NDArray[np.float64]) -> Tensor:
-    """In float32 at least: lam * own + (1 - lam) * other."""
-    lam = args[:, 0, None, None, None]
-    of_own, of_other = (torch.from_numpy(v.astype(np.float32)).to(own.device) for v in (lam, 1.0 - lam))
-    return (other * of_other).add_(own * of_own)
-
-
-def _paste(own: Tensor, other: Tensor, args: NDArray[np.float64]) -> Tensor:
-    """`other` inside rows i..i+h and columns j..j+w, `own` elsewhere."""
-    i, j, h, w = (_whole(args[:, k, None, None, None], own) for k in range(4))
-    y = torch.arange(own.shape[2], device=own.device)[:, None]
-    x = torch.arange(own.shape[3], device=own.device)
-    return torch.where((y >= i) & (y < i + h) & (x >= j) & (x < j + w), other, own)
-
-
-def _whole(values: NDArray[np.float64], like: Tensor) -> Tensor:
-    return torch.from_numpy(values.astype(np.int64)).to(like.device)
 
 
 def _is_number(value: object) -> bool:
