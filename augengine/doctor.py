@@ -50,10 +50,7 @@ EXTRAS = {
 }
 # The lowest version that works, and what it gives.
 FRAMEWORKS = {
-    "lightning": (
-        "2.4",
-        "a callback that augments any LightningModule's batches on their device; the loader in checkpoints",
-    ),
+    "lightning": ("2.4", "a callback that augments batches on their device; the loader in checkpoints"),
     "keras": ("3.5", "the loader in `fit`, schedules and training techniques, with the torch backend"),
     "timm": ("1", "`timm_loader` and `Mixup`, with timm's own arguments"),
     "accelerate": ("1", "the loader in loops of your own on several devices"),
