@@ -146,7 +146,7 @@ class TimmLoader(DataLoader[Any]):
 
     def __init__(self, dataset: Any, *args: Any, pipeline: Pipeline, **options: Any) -> None:
         self._timm_photos = _photos_of(dataset)
-        self._mixes, self._mixup_enabled = pipeline, bool(_mixes_of(pipeline))
+        self._mixes, self._mixup_enabled = pipeline, pipeline.softens
         super().__init__(dataset, *args, pipeline=pipeline, **options)
 
     @property
@@ -156,7 +156,7 @@ class TimmLoader(DataLoader[Any]):
 
     @mixup_enabled.setter
     def mixup_enabled(self, enabled: bool) -> None:
-        if not _mixes_of(self._mixes):
+        if not self._mixes.softens:
             return
         self._mixup_enabled = bool(enabled)
         off = [transforms.Mixup(p=0.0) if t.stage == "mix" else t for t in self._mixes.transforms]
@@ -300,10 +300,6 @@ def _with_mixes(pipeline: Pipeline, mixup: Mixup | None, batch_size: int) -> Pip
 def _of_transforms(pipeline: Pipeline, made: Sequence[transforms.Transform], **changes: Any) -> Pipeline:
     options: dict[str, Any] = {f.name: getattr(pipeline, f.name) for f in fields(pipeline) if f.name != "transforms"}
     return Pipeline(*made, **(options | changes))
-
-
-def _mixes_of(pipeline: Pipeline) -> list[transforms.Transform]:
-    return [t for t in pipeline.transforms if t.stage == "mix"]
 
 
 def _sampled(dataset: Any, distributed: bool, is_training: bool, repeats: float, timm: Any) -> tuple[Any, Any]:
