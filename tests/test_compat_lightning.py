@@ -1,15 +1,19 @@
 """Lightning's Trainer with `Augment`: what the module is given, and that its own hooks stay."""
 
+import copy
+import io
+import pickle
 from collections import OrderedDict, namedtuple
 
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import Callback, LearningRateFinder
 from lightning_ranks import BATCH, COUNT, DATA, IMAGES, PIPE, Recorder, checksum, expected, fit
 from torch.utils.data import DataLoader, TensorDataset
 
 import augengine as ae
-from augengine.compat.lightning import Augment
+from augengine.compat.lightning import Augment, ResumeDataLoader
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The .*dataloader' does not have many workers"),
@@ -128,7 +132,6 @@ def test_eval_is_for_validation_test_and_prediction(evaluated, dtype):
     trainer.test(module, loader, verbose=False)
     trainer.predict(module, loader)
     assert module.dtypes == {"train": torch.float32, "validation": dtype, "test": dtype, "predict": dtype}
-    assert "on_after_batch_transfer" not in vars(module)
 
 
 def test_the_modules_own_hook_runs_first():
@@ -150,18 +153,88 @@ def test_a_data_modules_own_hook_runs_first():
     seen, _ = fit(data, Augment(PIPE), max_epochs=1)
     flipped = PIPE(IMAGES.flip(3), sample_ids=range(COUNT), epoch=0)
     assert [row[2] for row in seen] == [checksum(image) for image in flipped]
-    assert "on_after_batch_transfer" not in vars(data)
 
 
-def test_an_error_gives_the_module_its_hook_back():
+class Convolves(Recorder):
+    """Needs images of its weights' dtype, and keeps the last batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, COUNT, 8)
+
+    def training_step(self, batch, batch_idx):
+        self.batch = batch
+        return torch.nn.functional.cross_entropy(self.layer(batch[0]).flatten(1), batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        self.layer(batch[0])
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("bf16-true", torch.bfloat16), ("64-true", torch.float64), ("bf16-mixed", torch.float32)],
+)
+def test_images_and_soft_targets_are_of_the_trainers_precision(precision, dtype):
+    pipe, module = ae.Pipeline(ae.Normalize(0.5, 0.2), ae.Mixup(1.0), num_classes=COUNT), Convolves()
+    loaders = {"train_dataloaders": DataLoader(DATA, COUNT), "val_dataloaders": DataLoader(DATA, COUNT)}
+    evaluated = ae.Pipeline(ae.Normalize(0.5, 0.2))
+    fit(None, Augment(pipe, evaluated), module=module, loaders=loaders, max_epochs=1, precision=precision)
+    made = pipe(IMAGES, torch.arange(COUNT), sample_ids=range(COUNT), epoch=0)
+    assert all(torch.equal(got, own.to(dtype)) for got, own in zip(module.batch, made, strict=True))
+
+
+def test_a_module_can_be_saved_and_copied_while_it_trains():
+    class Copies(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            file = io.BytesIO()
+            torch.save(pl_module, file)
+            file.seek(0)
+            self.made = [copy.deepcopy(pl_module), torch.load(file, weights_only=False)]
+
+    copies = Copies()
+    loaders = {"train_dataloaders": DataLoader(DATA, BATCH), "val_dataloaders": DataLoader(DATA, BATCH)}
+    fit(None, Augment(PIPE), copies, module=Stages(), loaders=loaders, max_epochs=1)
+    for module in copies.made:
+        module.seen.clear()
+        seen, _ = fit(None, module=module, loaders=loaders, max_epochs=1)
+        assert [row[2] for row in seen] == [checksum(image) for image in IMAGES.flip(3)]  # nothing but its own hook
+
+
+def test_callbacks_can_be_pickled_before_and_after_a_run():
+    """As `strategy="ddp_spawn"` does."""
+    callbacks = [Augment(PIPE), ResumeDataLoader()]
+    for _ in range(2):
+        callbacks = pickle.loads(pickle.dumps(callbacks))
+        seen, _ = fit(ae.DataLoader(DATA, BATCH), *callbacks, max_epochs=1)
+        assert seen == [expected(i, 0) for i in range(COUNT)]
+
+
+def test_the_trainer_is_as_it_was_behind_a_run_or_an_error():
     class Failing(Recorder):
         def training_step(self, batch, batch_idx):
+            self.strategy = self.trainer.strategy
             raise RuntimeError("stop")
 
     module = Failing()
     with pytest.raises(RuntimeError, match="stop"):
         fit(DataLoader(DATA, BATCH), Augment(PIPE), module=module, max_epochs=1)
-    assert "on_after_batch_transfer" not in vars(module)
+    _, trainer = fit(DataLoader(DATA, BATCH), Augment(PIPE), max_epochs=1)
+    for strategy in (module.strategy, trainer.strategy):
+        assert strategy.batch_to_device.__func__ is type(strategy).batch_to_device
+
+
+@pytest.mark.filterwarnings("ignore:The `LRScheduler:UserWarning")
+def test_the_learning_rate_finder_gets_augmented_batches_and_changes_none_behind_it(tmp_path):
+    finder = LearningRateFinder(num_training_steps=3, update_attr=False)
+    module = Recorder()
+    module.lr = 0.1
+    seen, _ = fit(
+        DataLoader(DATA, BATCH), Augment(PIPE), finder, module=module, max_epochs=1, default_root_dir=tmp_path
+    )
+    whole = [expected(i, 0) for i in range(COUNT)]
+    tried = len(seen) - COUNT
+    assert tried > 0
+    assert seen == whole[:tried] + whole
 
 
 @pytest.mark.parametrize(
@@ -176,7 +249,7 @@ def test_an_error_gives_the_module_its_hook_back():
         ([], "got a batch without images"),
         ([IMAGES, torch.arange(COUNT), IMAGES], r"ids that are torch.uint8 of shape \(24, 3, 8, 8\); expected whole"),
         ([IMAGES, torch.arange(COUNT), ["a"] * COUNT], "got sample ids that are list"),
-        ("text", "got a batch that is a str"),
+        ("text", "got images that are str"),
     ],
 )
 def test_other_batches_are_refused_in_a_sentence(batch, said):

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning_ranks import BATCH, COUNT, DATA, IMAGES, PIPE, expected, fit
+from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import Dataset, IterableDataset
 
 import augengine as ae
@@ -135,6 +136,24 @@ def test_a_stream_goes_on_behind_the_batch_that_the_module_had(tmp_path):
     fit(ae.DataLoader(Stream(), 5), ResumeDataLoader(), saver, max_epochs=1)
     for step in (1, 3):
         assert indices(checkpoint=tmp_path / f"step={step}.ckpt", max_epochs=1) == list(range(5 * step, COUNT))
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.parametrize("dataset", [Stream(), DATA], ids=["stream", "sized"])
+def test_augment_goes_on_with_torchs_loader_from_each_epochs_end(dataset, tmp_path):
+    saver = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{step}", every_n_train_steps=1)
+    whole, _ = fit(TorchLoader(dataset, 5), Augment(PIPE), saver, max_epochs=3)
+    for step, done in ((5, 1), (10, 2)):
+        path = tmp_path / f"step={step}.ckpt"
+        assert fit(TorchLoader(dataset, 5), Augment(PIPE), checkpoint=path, max_epochs=3)[0] == whole[done * COUNT :]
+    rest, _ = fit(TorchLoader(dataset, 5), Augment(PIPE), checkpoint=tmp_path / "step=7.ckpt", max_epochs=3)
+    assert rest[-COUNT:] == whole[-COUNT:]  # the epoch behind the one that began anew
+
+
+def test_one_augment_serves_one_run_after_another():
+    augment, loader = Augment(PIPE), TorchLoader(Stream(), 5)
+    fit(loader, augment, max_epochs=-1, max_steps=2)
+    assert fit(loader, augment, max_epochs=1)[0] == [expected(i, 0) for i in range(COUNT)]
 
 
 def test_loaders_that_are_made_anew_are_at_the_trainers_epoch():

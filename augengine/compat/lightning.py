@@ -200,10 +200,8 @@ def _augmented(batch: Any, pipeline: Pipeline, epoch: int, next_ids: Callable[[i
 
 def _ids(batch: Any, place: Any, count: int) -> Any:
     """The batch's own sample ids, None where it has none."""
-    if isinstance(batch, Mapping):
-        ids = batch.get("sample_ids")
-    else:
-        ids = batch[2] if place == 0 and len(batch) > 2 else None
+    other = batch[2] if place == 0 and len(batch) > 2 else None
+    ids = batch.get("sample_ids") if isinstance(batch, Mapping) else other
     if ids is None or (
         isinstance(ids, Tensor) and ids.shape == (count,) and not ids.is_floating_point() and ids.dtype != torch.bool
     ):
@@ -215,7 +213,7 @@ def _ids(batch: Any, place: Any, count: int) -> Any:
 def _checked_count(images: Any) -> int:
     several = list(images) if isinstance(images, (list, tuple)) else [images]
     if not several or not all(isinstance(image, Tensor) for image in several):
-        raise _wrong(f"images that are {type(images).__name__}")
+        raise _wrong(f"images that are {type(images).__name__}" if several else "a batch without images")
     if any(image.dtype != torch.uint8 for image in several):
         raise _wrong(
             f"images of {several[0].dtype}",
