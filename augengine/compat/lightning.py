@@ -44,7 +44,7 @@ class Augment(Callback):  # type: ignore[misc]
     "img", "pixel_values", "images", "jpg" or "png" and targets under "label", "labels", "target", "targets" or "cls".
     Images are uint8 (B, C, H, W), or a list of (C, H, W) of any sizes; targets are class indices (B,) or soft (B, K).
     The batch keeps its form: the finished images, and targets that are float32 (B, K) where the pipeline mixes or
-    smooths, take their places, and the rest stays.
+    smooths, take their places, and the rest stays; floats are of the trainer's precision where that is a "true" one.
 
     Draws are a pure function of (pipeline.seed, trainer.current_epoch, sample id). The id is the third element of a
     sequence of integers (B,), or the mapping's "sample_ids". Without, it is the sample's position in the epoch over all
