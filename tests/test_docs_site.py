@@ -1,6 +1,5 @@
-"""The site: it builds without a warning, asks no other host for anything, and its pages' code runs and is right."""
+"""The site: it builds without a warning, asks no other host for anything, and its pages' code runs."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -9,14 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import torch
 from browser import browser, show
-from oracle import RESIZE_ORDER, call_erase, from_pil, replay, to_pil
-from pictures import gradient, noise
 from PIL import Image
-from torchvision.transforms import v2
 
-import augengine as ae
 from augengine.ops import OPS
 from docs import generate
 
@@ -25,8 +19,6 @@ DOCS = ROOT / "docs"
 RUN = ["index", "quickstart", "exactness", "randomness", "migrate/torchvision", "migrate/kornia", "migrate/timm"]
 RUN += ["migrate/albumentations"]
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
-MEAN, STD = (0.5,) * 3, (0.25,) * 3
-IMAGE = gradient(50, 60) // 2 + noise(50, 60) // 4
 
 
 # Not by --quiet, which hides the warnings from --strict.
@@ -138,141 +130,3 @@ def test_a_pages_python_runs_from_top_to_bottom(name, capsys):
     names = {}
     for block in blocks:
         exec(block, names)
-
-
-def rows(page):
-    """The lines of a page's tables of equivalents: code of theirs, code of ours, differences."""
-    text = (DOCS / "migrate" / f"{page}.md").read_text(encoding="utf-8")
-    found = re.findall(r"^\| `(.+?)` \| `(.+?)` \|(.*)\|$", text, re.MULTILINE)
-    return [pytest.param(theirs, ours, differences.strip(), id=theirs) for theirs, ours, differences in found]
-
-
-def evaluated(code, **names):
-    return eval(code, {"ae": ae, **names})
-
-
-def theirs_of(code):
-    from timm.data import random_erasing, transforms
-    from timm.data.auto_augment import auto_augment_transform, rand_augment_transform
-
-    policies = {f.__name__: f for f in (auto_augment_transform, rand_augment_transform)}
-    return evaluated(code, v2=v2, transforms=transforms, RandomErasing=random_erasing.RandomErasing, **policies)
-
-
-def chains(theirs, ours):
-    """A chain with their transform where it may stand, and the transforms that should come of it."""
-    convert = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
-    if ours.stage == "image" and not isinstance(ours, ae.Normalize):
-        return v2.Compose([theirs]), [ours]
-    if isinstance(ours, ae.Normalize):
-        return v2.Compose([*convert, theirs]), [ours]
-    return v2.Compose([*convert, v2.Normalize(MEAN, STD), theirs]), [ae.Normalize(MEAN, STD), ours]
-
-
-@pytest.mark.parametrize(("theirs", "ours", "differences"), rows("torchvision") + rows("timm"))
-def test_a_row_is_what_from_torchvision_makes(theirs, ours, differences):
-    chain, expected = chains(theirs_of(theirs), evaluated(ours))
-    made = ae.from_torchvision(chain).transforms
-    # A published policy by its name draws as one that is written out does.
-    assert [(type(t), t.spec(), t.out_size((50, 60))) for t in made] == [
-        (type(t), t.spec(), t.out_size((50, 60))) for t in expected
-    ]
-
-
-SAME = [row for row in rows("torchvision") + rows("timm") if row.values[2].startswith("same")]
-ON_BYTES = [row for row in SAME if evaluated(row.values[1]).stage == "image"]
-
-
-@pytest.mark.parametrize(("theirs", "ours", "differences"), ON_BYTES)
-def test_same_bits_are_those_of_torchvision_for_what_was_drawn(theirs, ours, differences):
-    pipe = ae.Pipeline(evaluated(ours), dtype=torch.uint8, resize_order=RESIZE_ORDER)
-    program = pipe.sample(range(40), size=IMAGE.shape[1:])
-    for i in range(len(program)):
-        got = pipe.run(IMAGE[None], program.rows(torch.tensor([i]).numpy()))[0]
-        assert torch.equal(got, replay(program[i], IMAGE)), program[i]
-
-
-@pytest.mark.parametrize("name", ["Resize", "CenterCrop", "Pad"])
-def test_what_draws_nothing_has_the_bits_of_torchvisions_transform(name):
-    found = [row.values for row in rows("torchvision") if row.values[0].startswith(f"v2.{name}(")]
-    assert found
-    for theirs, ours, _ in found:
-        pipe = ae.Pipeline(evaluated(ours), dtype=torch.uint8, resize_order=RESIZE_ORDER)
-        assert torch.equal(pipe(IMAGE[None])[0], from_pil(theirs_of(theirs)(to_pil(IMAGE)))), theirs
-
-
-def test_finished_values_are_within_the_bound_that_the_table_gives():
-    found = [row.values for row in rows("torchvision") if row.values[2] == "within 1e-6"]
-    assert len(found) == 2
-    for theirs, ours, _ in found:
-        _, transforms = chains(theirs_of(theirs), evaluated(ours))
-        pipe = ae.Pipeline(*transforms)
-        normalised = v2.functional.normalize(v2.functional.to_dtype(IMAGE, scale=True), MEAN, STD)
-        program = pipe.sample(range(40), size=IMAGE.shape[1:])
-        batch = pipe.run(IMAGE.expand(40, -1, -1, -1), program)
-        for got, row in zip(batch, program, strict=True):
-            want = normalised
-            for name, parameters in row:
-                assert name == "erase"
-                want = call_erase(parameters, want)
-            torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize(("theirs", "ours", "differences"), rows("kornia"))
-def test_a_row_of_kornias_table_makes_batches_alike_on_both_sides(theirs, ours, differences):
-    auto = pytest.importorskip("kornia.augmentation.auto", reason="kornia is not installed: pip install kornia")
-    import kornia.augmentation
-
-    yours, mine = evaluated(theirs, K=kornia.augmentation, A=auto), evaluated(ours)
-    images, targets = IMAGE.expand(4, -1, -1, -1), torch.arange(4)
-    torch.manual_seed(0)
-    got = ae.Pipeline(mine, num_classes=4)(images, targets)[0]
-    mixes = isinstance(mine, (ae.Mixup, ae.CutMix))
-    want = yours(images / 255, targets)[0] if mixes else yours(images / 255)
-    assert got.shape == want.shape
-    assert got.dtype == want.dtype
-
-
-def test_our_side_of_the_table_for_albumentations_can_be_made():
-    made = [
-        evaluated(ours, mean=MEAN, std=STD)
-        for _, ours, _ in (row.values for row in rows("albumentations"))
-        if ours.startswith("ae.") and "..." not in ours
-    ]
-    assert len(made) >= 24
-    assert all(isinstance(transform, ae.Transform) for transform in made)
-
-
-DALI_ROWS = """
-from nvidia.dali import fn, pipeline_def
-from nvidia.dali.auto_aug import auto_augment, rand_augment, trivial_augment
-
-@pipeline_def(batch_size=1, num_threads=1, device_id=None, enable_conditionals=True, seed=0)
-def all_rows(photo):
-    images = fn.external_source(lambda info: photo, batch=False, layout="HWC")
-    return ({},)
-"""
-
-
-@pytest.fixture(scope="module")
-def of_dali(tmp_path_factory):
-    """What DALI gives for each row of its table, by the row's code: one pipeline of all of them, which DALI reads."""
-    pytest.importorskip("nvidia.dali", reason="DALI is not installed: pip install 'augengine[dali]'")
-    codes = [row.values[0] for row in rows("dali")]
-    path = tmp_path_factory.mktemp("dali") / "dali_rows.py"
-    path.write_text(DALI_ROWS.format(", ".join(codes)))
-    spec = importlib.util.spec_from_file_location("dali_rows", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    pipeline = module.all_rows(IMAGE.permute(1, 2, 0).contiguous().numpy())
-    pipeline.build()
-    return {code: out.as_array()[0] for code, out in zip(codes, pipeline.run(), strict=True)}
-
-
-@pytest.mark.parametrize(("theirs", "ours", "differences"), rows("dali"))
-def test_a_row_of_dalis_table_makes_images_alike_on_both_sides(of_dali, theirs, ours, differences):
-    mine = evaluated(ours)
-    got = ae.Pipeline(*(mine if isinstance(mine, tuple) else [mine]))(IMAGE[None])[0]
-    want = torch.from_numpy(of_dali[theirs])
-    want = want if want.shape[0] == 3 else want.permute(2, 0, 1)
-    assert got.shape == want.shape
