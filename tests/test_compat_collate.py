@@ -4,8 +4,10 @@ import inspect
 
 import pytest
 import torch
+from routes import COUNT, Unknown, memory
 from scipy import stats
 from torch.utils.data import default_collate
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import augengine as ae
@@ -86,31 +88,88 @@ def test_an_image_alone_mixes_with_itself():
     assert targets.tolist() == [[0.0, 0.0, 1.0]]
 
 
-def loader(workers, seed=0):
-    """A dataset of uint8 images, finished by the engine, mixed by a collate function as torchvision's page has it."""
-    images = torch.randint(0, 256, (24, 3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    dataset = torch.utils.data.TensorDataset(images, torch.arange(24) % 4)
-    cutmix_or_mixup = v2.RandomChoice([CutMix(num_classes=4), MixUp(num_classes=4)])
+class Fetched(torch.utils.data.Dataset):
+    """A dataset that only torch's workers can read: uint8 images, or finished ones."""
+
+    def __init__(self, finished):
+        self.finished = finished
+
+    def __len__(self):
+        return COUNT
+
+    def __getitem__(self, i):
+        image = torch.full((3, 8, 8), 9 * i, dtype=torch.uint8)
+        return image / 255 if self.finished else image, i
+
+
+FINISH = ae.Pipeline(ae.RandomHorizontalFlip(), ae.Normalize((0.5,), (0.5,)))
+KNOWN = [v1.RandomCrop(8), v1.ToTensor()]
+AUGMENTED = {
+    "a pipeline on a set in memory": lambda: (memory(None), FINISH),
+    "a pipeline on what workers fetch": lambda: (Fetched(False), FINISH),
+    "a transform that is known": lambda: (memory(v1.Compose(KNOWN)), None),
+}
+BY_TORCH = {
+    "finished images": lambda: (Fetched(True), None),
+    "a transform that is known in part": lambda: (memory(v1.Compose([*KNOWN, Unknown()])), None),
+}
+
+
+def loader(case, workers, seed=0):
+    """A loader that mixes by a collate function as torchvision's page has it."""
+    dataset, pipeline = case()
+    cutmix_or_mixup = v2.RandomChoice([CutMix(num_classes=COUNT), MixUp(num_classes=COUNT)])
     return ae.DataLoader(
-        dataset, 6, shuffle=True, num_workers=workers, generator=torch.Generator().manual_seed(7),
-        pipeline=ae.Pipeline(ae.RandomHorizontalFlip(), ae.Normalize((0.5,), (0.5,)), seed=seed),
+        dataset, 4, num_workers=workers, pipeline=pipeline, seed=seed,
         collate_fn=lambda batch: cutmix_or_mixup(*default_collate(batch)),
     )  # fmt: skip
 
 
-def test_in_a_collate_function_mixes_repeat_and_go_on_after_a_resume():
+def targets_of(loader, seed):
+    torch.manual_seed(seed)
+    return torch.cat([targets for _, targets in loader])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("case", AUGMENTED)
+def test_where_the_loader_augments_mixes_repeat_by_its_seed_and_go_on_after_a_resume(case, workers):
+    case = AUGMENTED[case]
     torch.manual_seed(0)
-    whole = list(loader(1))
+    whole = list(loader(case, 1))
     torch.manual_seed(99)
-    first, second = loader(1), loader(1)
+    first, second = loader(case, workers), loader(case, workers)
     iterator = iter(first)
     had = [next(iterator), next(iterator)]
     second.load_state_dict(first.state_dict())
+    torch.manual_seed(7)
     for (a, t), (b, u) in zip(whole, [*had, *second], strict=True):
-        assert t.shape == (6, 4)
+        assert t.shape == (len(a), COUNT)
         assert torch.equal(a, b)
         assert torch.equal(t, u)
-    assert not torch.equal(next(iter(loader(1, seed=1)))[1], whole[0][1])
+    assert not torch.equal(targets_of(loader(case, workers, seed=1), 0), torch.cat([t for _, t in whole]))
+
+
+@pytest.mark.parametrize("case", BY_TORCH)
+def test_where_torchs_workers_finish_images_mixes_repeat_by_torchs_seed_and_as_many_workers(case):
+    def drawn(workers, seed):
+        return targets_of(loader(BY_TORCH[case], workers), seed)
+
+    assert torch.equal(drawn(2, 5), drawn(2, 5))
+    assert not torch.equal(drawn(2, 5), drawn(2, 6))
+    assert not torch.equal(drawn(2, 5), drawn(1, 5))
+
+
+@pytest.mark.parametrize("case", BY_TORCH)
+def test_where_torchs_workers_finish_images_a_resume_draws_other_mixes(case):
+    torch.manual_seed(5)
+    first, second = loader(BY_TORCH[case], 2), loader(BY_TORCH[case], 2)
+    whole = [targets for _, targets in first]
+    torch.manual_seed(5)
+    next(iter(first))
+    second.load_state_dict(first.state_dict())
+    rest = [targets for _, targets in second]
+    assert [t.shape for t in rest] == [t.shape for t in whole[1:]]
+    assert not torch.equal(torch.cat(rest), torch.cat(whole[1:]))
 
 
 def test_in_torchs_workers_every_batch_draws_anew():

@@ -16,7 +16,6 @@ from pictures import gradient, noise
 import augengine as ae
 from augengine.compat.timm_loader import RepeatSampler, timm_loader
 from augengine.data.sources import PhotoFiles, PhotoSubset
-from examples import timm_train
 
 timm_data = pytest.importorskip("timm.data", reason="timm is not installed: pip install timm to compare its loader")
 distributed_sampler = pytest.importorskip("timm.data.distributed_sampler")
@@ -327,12 +326,3 @@ def test_without_timm_the_error_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm.data.loader", None)
     with pytest.raises(ImportError, match="timm_loader: timm is not installed; pip install timm"):
         timm_loader(Pictures(), 8, 1)
-
-
-def test_timms_own_loop_trains_on_it(tmp_path, capsys):
-    for part in ("train", "validation"):
-        make_photo_folder(tmp_path / part)
-    top1 = timm_train.main(str(tmp_path), model="test_resnet", size=32, epochs=2, batch_size=8)
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in said] == ["epoch 0", "epoch 1"]
-    assert 0 <= top1 <= 100

@@ -1,8 +1,12 @@
-"""timm's training task, evaluator, averaged weights, loss, optimizer, schedule and scaler on the loader: they learn."""
+"""timm's training task, evaluator, averaged weights, loss, optimizer, schedule and scaler learn on the loader."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from photos import make_photo_folder
 from PIL import Image
 from sklearn.datasets import load_digits
 from timm.data import FastCollateMixup
@@ -14,7 +18,9 @@ from timm.task import ClassificationTask
 from timm.utils import AverageMeter, NativeScaler
 
 from augengine.compat.timm_loader import timm_loader
+from examples import timm_train
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # timm leaves them to the collector
 EPOCHS, SIDE = 4, 24
 OPTIONS = {"input_size": (1, SIDE, SIDE), "mean": (0.3,), "std": (0.35,), "device": "cpu", "num_workers": 0}
 AUGMENT = {"scale": (0.6, 1.0), "hflip": 0.0, "color_jitter": None, "re_prob": 0.2}
@@ -125,3 +131,24 @@ def test_timms_task_goes_on_from_a_checkpoint_to_the_same_weights(unbroken, tmp_
     other.epochs(first=1)
     for name, value in unbroken.weights().items():
         assert torch.equal(other.weights()[name], value), name
+
+
+def test_the_pages_python_runs_from_top_to_bottom():
+    page = (Path(__file__).parent.parent / "docs" / "timm.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names = {"dataset": torch.utils.data.TensorDataset(torch.zeros(9, 3, 8, 8), torch.arange(9))}
+    for block in blocks:
+        exec(block.replace("num_workers=8", "num_workers=1"), names)
+    assert names["create_loader"] is timm_loader
+    images, targets = next(iter(names["loader"]))
+    assert (images.shape, targets.shape) == ((9, 3, 8, 8), (9, 1000))
+
+
+def test_the_example_learns_the_subjects_of_photos(tmp_path, capsys):
+    for part in ("train", "validation"):
+        make_photo_folder(tmp_path / part)
+    top1 = timm_train.main(str(tmp_path), model="test_resnet", size=32, epochs=10, batch_size=4)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == [f"epoch {epoch}" for epoch in range(10)]
+    assert said[0].endswith("25.0%")  # chance among four
+    assert top1 > 60

@@ -61,8 +61,10 @@ class MixUp(_Mix):
     (B, K), and gives new images of the same dtype and labels float32 (B, num_classes). Call it as
     `mixup(images, labels)`, or on the list that `default_collate` makes; torchvision's `RandomChoice` takes it.
 
-    A call's one draw from torch's default generator keys all of it. In an `augengine.DataLoader` with workers that
-    generator is set by (seed, epoch, position) for a `collate_fn`, so its mixes repeat, also after a resume.
+    A call's one draw from torch's default generator keys all of it. Where an `augengine.DataLoader` with workers
+    augments (a pipeline, or a transform that it knows whole), it sets that generator by (seed, epoch, position) for
+    its `collate_fn`: mixes repeat, with any number of workers and after a resume. Elsewhere torch seeds its workers:
+    mixes repeat with the same `torch.manual_seed` and as many workers, and a resume draws others.
 
     What differs from torchvision: partners follow a keyed random cycle through the batch, not its order rolled by one;
     all images are one batch of them. ValueError for a `labels_getter`, and for labels of another shape or range;
