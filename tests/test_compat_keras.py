@@ -1,5 +1,7 @@
 """Keras's fit takes augengine's batches, epoch by epoch, and goes on where it was killed."""
 
+import os
+import runpy
 import subprocess
 import sys
 from functools import cache
@@ -15,8 +17,18 @@ import augengine as ae
 from examples import keras_fit
 
 # Keras on torch and h5py give arrays by NumPy 1's protocol.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 ROOT = Path(__file__).parent.parent
+IN_A_PROCESS = {
+    "cwd": ROOT,
+    "env": os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": "tests"},
+    "capture_output": True,
+    "text": True,
+    "timeout": 300,
+}
 
 
 class Recording(keras.Sequential):
@@ -108,6 +120,35 @@ def test_images_are_channels_last_and_contiguous_where_keras_is():
     assert all(batch.is_contiguous() for batch, _ in ours)
     plain = ae.DataLoader(images(), 32, pipeline=PIPE)
     assert alike(ours, [[batch.permute(0, 2, 3, 1), targets] for batch, targets in plain])
+
+
+class Rows(Samples):
+    """What the datasets of Hugging Face give."""
+
+    def __init__(self, sets, target="label"):
+        super().__init__(sets)
+        self.target = target
+
+    def __getitem__(self, index):
+        image, target = self.sets[index]
+        return {"name": f"photo {index}", self.target: target, "image": image}
+
+
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_rows_are_fitted_as_pairs_are(data_format):
+    options = {"batch_size": 32, "shuffle": True, "pipeline": PIPE, "data_format": data_format}
+    models = [recording(data_format == "channels_last") for _ in range(2)]
+    for model, kind in zip(models, (Rows, Samples), strict=True):
+        torch.manual_seed(1)
+        fit(model, ak.DataLoader(kind(images()), **options), epochs=2)
+    assert len(models[0].had) == 10
+    assert alike(*(model.had for model in models))
+
+
+def test_rows_without_a_target_are_images_alone():
+    clean = ae.Pipeline(*PIPE.transforms[:3])
+    rows, pairs = (ak.DataLoader(kind, 64, pipeline=clean) for kind in (Rows(images(), "photographer"), images()))
+    assert alike([[batch] for batch in rows], [[batch] for batch, _ in pairs])
 
 
 def test_a_convolution_gives_the_same_in_both_formats():
@@ -223,9 +264,19 @@ def test_a_fit_that_was_interrupted_twice_goes_on_with_other_workers(tmp_path):
 
 def test_a_fit_that_was_killed_goes_on_in_another_process(tmp_path):
     command = [sys.executable, "tests/keras_nets.py", str(tmp_path / "backup")]
-    killed = subprocess.run([*command, "8"], cwd=ROOT, capture_output=True, timeout=120)
+    killed = subprocess.run([*command, "8"], **IN_A_PROCESS)
     assert killed.returncode == -9, killed.stderr
     np.testing.assert_array_equal(trained(tmp_path / "backup"), unbroken())
+
+
+def test_a_script_may_end_with_an_iteration_left_open():
+    code = (
+        "from keras_nets import PIPE, ak, images\n"
+        "batches = iter(ak.DataLoader(images(), 32, pipeline=PIPE))\n"
+        "print(len(next(batches)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], **IN_A_PROCESS)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "2\n", "")
 
 
 def test_a_saved_model_and_the_loaders_state_go_on_without_the_callback(tmp_path):
@@ -284,13 +335,38 @@ def test_backups_of_another_run_are_refused_and_arguments_checked(tmp_path):
         ak.DataLoader(images(), data_format="NHWC")
 
 
+@pytest.mark.parametrize("save_freq", ["epoch", 1])
+def test_a_backup_with_another_loader_than_fits_is_refused_before_it_saves(tmp_path, save_freq):
+    loader, other = (ak.DataLoader(images(), 32, pipeline=PIPE) for _ in range(2))
+    list(other)  # begun, but not by fit
+    with pytest.raises(ValueError, match="loader: got a loader that fit takes no batch from"):
+        fit(compiled(net()), loader, callbacks=[ak.BackupAndRestore(tmp_path / "backup", other, save_freq)])
+    assert not (tmp_path / "backup").exists()
+
+
 def test_the_example_learns_the_digits_and_goes_on(tmp_path, capsys):
     keras_fit.main(epochs=2, backup_dir=str(tmp_path / "backup"))
     said = capsys.readouterr().out
     assert float(said.split("accuracy ")[-1]) > 0.6  # chance is 0.1
 
 
-def test_without_keras_the_import_says_what_to_install():
-    code = "import sys; sys.modules['keras'] = None; import augengine.compat.keras"
-    failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "pip install keras, and set the environment's KERAS_BACKEND=torch" in failed.stderr
+def test_without_keras_the_import_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(ImportError, match=r"needs Keras 3 .*: pip install keras, and set .*KERAS_BACKEND=torch"):
+        runpy.run_path(ak.__file__)
+
+
+@pytest.mark.parametrize("backend", [None, "jax"])
+def test_where_kerass_backend_is_missing_the_import_says_that_it_is_not_torch(monkeypatch, tmp_path, backend):
+    for name in [name for name in sys.modules if name.split(".")[0] == "keras"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # without a file that names a backend
+    monkeypatch.setenv("KERAS_BACKEND", backend or "")
+    with pytest.raises(ImportError, match=r"Keras's backend is not torch \(No module .*; set .*KERAS_BACKEND=torch"):
+        runpy.run_path(ak.__file__)
+
+
+def test_where_kerass_backend_is_another_the_import_names_it(monkeypatch):
+    monkeypatch.setattr(keras.config, "backend", lambda: "numpy")
+    with pytest.raises(ImportError, match=r"Keras's backend is not torch \(it is numpy\); set"):
+        runpy.run_path(ak.__file__)

@@ -15,7 +15,10 @@ from augengine.train.losses import cross_entropy
 from augengine.train.schedules import Schedule
 
 # Keras on torch and h5py give arrays by NumPy 1's protocol.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 ROOT = Path(__file__).parent.parent
 WARM = {"warmup_steps": 7}
 HELD = {"hold_steps": 5, **WARM}
@@ -24,7 +27,7 @@ SCHEDULES = [
     (ak.WarmUpCosine, "cosine", {"total_steps": 40}),
     (ak.WarmUpCosine, "cosine", {"total_steps": 40, **HELD}),
     (ak.WarmUpCosine, "cosine", {"total_steps": 40, "final_factor": 0.1, **HELD, **CONSTANT}),
-    (ak.WarmUpCosine, "cosine", {"total_steps": 6, **HELD}),
+    (ak.WarmUpCosine, "cosine", {"total_steps": 12, **HELD}),
     (ak.WarmUpLinear, "linear", {"total_steps": 40, "final_factor": 0.2, **HELD}),
     (ak.WarmUpExponential, "exponential", {"decay_steps": 9, "gamma": 0.5, **HELD}),
     (ak.WarmUpSteps, "step", {"milestones": (3, 20, 33), "gamma": 0.2, **WARM}),
@@ -85,6 +88,8 @@ def test_schedules_name_the_argument_that_is_wrong():
     for make, message in (
         (lambda: ak.WarmUpCosine(-1, 10), "WarmUpCosine.learning_rate: got -1"),
         (lambda: ak.WarmUpCosine(0.1, 0), "total_steps: got 0"),
+        (lambda: ak.WarmUpCosine(0.1, total_steps=10, warmup_steps=20), "WarmUpCosine.total_steps: got 10; .* the 20"),
+        (lambda: ak.WarmUpLinear(0.1, 10, 6, hold_steps=5), "WarmUpLinear.total_steps: got 10; expected the 11 steps"),
         (lambda: ak.WarmUpLinear(0.1, 10, warmup="slow"), "warmup: got 'slow'"),
         (lambda: ak.WarmUpExponential(0.1, 0), "decay_steps: got 0"),
         (lambda: ak.WarmUpSteps(0.1, (-1,)), r"milestones\[0\]: got -1"),

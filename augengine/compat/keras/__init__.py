@@ -1,11 +1,17 @@
 """Keras 3: the loader for `model.fit`, backups that go on exactly, schedules, and the tricks that Keras lacks."""
 
 try:
-    import keras as _keras  # type: ignore[import-untyped]  # noqa: F401
+    import keras as _keras  # type: ignore[import-untyped]
+
+    if _keras.config.backend() != "torch":
+        raise ImportError(f"it is {_keras.config.backend()}", name=_keras.config.backend())
 except ImportError as error:
+    other = error.name in ("tensorflow", "jax", "openvino", "numpy")
+    wrong = (
+        f": Keras's backend is not torch ({error}); " if other else f" needs Keras 3 ({error}): pip install keras, and "
+    )
     raise ImportError(
-        f"augengine.compat.keras needs Keras 3 and a backend ({error}); pip install keras, and set the environment's "
-        "KERAS_BACKEND=torch before keras is imported"
+        f"augengine.compat.keras{wrong}set the environment's KERAS_BACKEND=torch before Keras is first imported"
     ) from error
 
 from augengine.compat.keras.adabound import AdaBound

@@ -30,9 +30,9 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
     error, `backup_dir` is deleted unless `delete_checkpoint` is False.
 
     An epoch that goes on has only the batches that were left: its logs are of those. What other callbacks know
-    (the patience of EarlyStopping, History) is not kept. Raises TypeError for another loader, and ValueError for a
-    `save_freq` that is neither "epoch" nor 1 or more, for a `steps_per_epoch` that is not the loader's length, and for
-    a backup of another model, dataset, order or seed.
+    (the patience of EarlyStopping, History) is not kept. Raises TypeError for what is no such loader, and ValueError
+    for a `save_freq` that is neither "epoch" nor 1 or more, for a `steps_per_epoch` that is not the loader's length,
+    for a backup of another model, dataset, order or seed, and behind the first batch where `fit` has another loader.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_begin(self, logs: Any = None) -> None:
         """Restores the latest backup."""
         self._check_steps()
+        self._iterations = self.loader._keeper.iterations
         if not self._record.exists():
             return
         record = self._read()
@@ -79,6 +80,10 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Backs up behind every `save_freq` batches; behind an epoch's last one when it was validated."""
+        if self.loader._keeper.iterations == self._iterations:
+            raise ValueError(
+                "BackupAndRestore.loader: got a loader that fit takes no batch from; expected the one that fit gets"
+            )
         self._done += 1
         self._since += 1
         self._due = self.save_freq != "epoch" and self._since >= int(self.save_freq)

@@ -1,6 +1,7 @@
 """`DataLoader`: augengine's, each of whose epochs is one of `model.fit`'s."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import keras  # type: ignore[import-untyped]
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from augengine import data
+from augengine.data.samples import image_at, image_place, target_place
 from augengine.pipeline import Pipeline
 
 T = TypeVar("T", covariant=True)
@@ -19,14 +21,16 @@ END = object()
 class DataLoader(data.DataLoader[T]):
     """`augengine.DataLoader`, whose epoch e is epoch e of `model.fit`; for `evaluate` and `predict`, too.
 
-    Gives [images, targets] as that does, with images in `data_format`: "channels_first" (B, C, H, W) or
-    "channels_last" (B, H, W, C), by default what `keras.config.image_data_format()` says. Of a `pipeline` that is
-    given, channels_last images are contiguous. All other arguments are augengine's.
+    Gives [images, targets], or images alone where samples have no target, with images in `data_format`:
+    "channels_first" (B, C, H, W) or "channels_last" (B, H, W, C), by default what `keras.config.image_data_format()`
+    says. Of a `pipeline` that is given, channels_last images are contiguous. Samples may be mappings, with the image
+    under "image", "img", "pixel_values", "images", "jpg" or "png" and the target under "label", "labels", "target",
+    "targets" or "cls"; what else they have is left out. All other arguments are augengine's.
 
     Keras takes a batch to learn its shapes, and begins an iteration behind each epoch that it takes nothing from; with
     another loader both count as epochs. This one begins an epoch when its first batch is asked for, and an epoch that
     is left behind its first batch is begun again by the next iteration. Where the loader has one batch only, Keras's
-    look at it counts as an epoch. Raises ValueError for another `data_format`.
+    look at it counts as an epoch. Raises ValueError for another `data_format`, TypeError for mappings without an image.
     """
 
     def __init__(
@@ -63,7 +67,8 @@ class DataLoader(data.DataLoader[T]):
         try:
             yield self._formatted(first)
         except GeneratorExit:
-            if start and next(batches, END) is not END:
+            # While the interpreter ends, a batch would be made of what is gone, and torch aborts.
+            if start and not sys.is_finalizing() and next(batches, END) is not END:
                 with torch.random.fork_rng([]):  # it may be collected late, while others draw
                     self.load_state_dict(start)
             raise
@@ -84,12 +89,11 @@ class DataLoader(data.DataLoader[T]):
         return start, batches, next(batches, END)
 
     def _formatted(self, batch: Any) -> Any:
-        if self.data_format == "channels_first":
-            return batch
-        if isinstance(batch, (list, tuple)) and batch:
-            return [_channels_last(batch[0]), *batch[1:]]
-        return _channels_last(batch)
-
-
-def _channels_last(images: Any) -> Any:
-    return images.permute(0, 2, 3, 1) if isinstance(images, Tensor) and images.ndim == 4 else images
+        place = image_place(batch)
+        images = image_at(batch, place)
+        if self.data_format == "channels_last" and isinstance(images, Tensor) and images.ndim == 4:
+            images = images.permute(0, 2, 3, 1)
+        if isinstance(batch, Mapping):
+            at = target_place(batch, place)
+            return images if at is None else [images, batch[at]]
+        return images if place is None else [images, *batch[1:]]

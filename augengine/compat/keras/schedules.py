@@ -34,7 +34,13 @@ class Scheduled(keras.optimizers.schedules.LearningRateSchedule):  # type: ignor
             )
         self.learning_rate = float(learning_rate)
         self._fields = fields
-        self.schedule = Schedule(self.kind, **({"total_steps": 1} | fields))
+        self.schedule = s = Schedule(self.kind, **({"total_steps": 1} | fields))
+        before_decay = s.warmup_steps + s.hold_steps
+        if "total_steps" in fields and s.total_steps < before_decay:
+            raise ValueError(
+                f"{type(self).__name__}.total_steps: got {s.total_steps}; expected the {before_decay} steps of warmup "
+                "and hold, or more. Steps are batches, not epochs: epochs * len(loader)"
+            )
 
     def __call__(self, step: Any) -> Any:
         """The rate of a step, from 0 on: a float32 scalar."""
@@ -69,7 +75,7 @@ class WarmUpCosine(Scheduled):
 
     Without hold it is `keras.optimizers.schedules.CosineDecay(0, total_steps - warmup_steps, warmup_target=
     learning_rate, warmup_steps=warmup_steps)`. Sources: arXiv 1608.03983, 1706.02677, and 1812.01187, 5.1. Raises
-    ValueError or TypeError that names the argument.
+    ValueError or TypeError that names the argument; ValueError, too, where warmup and hold are longer than the run.
     """
 
     kind = "cosine"
