@@ -35,7 +35,8 @@ def main(out: str = "digits-ignite", epochs: int = 5) -> float:
     trainer.add_event_handler(Events.ITERATION_COMPLETED(every=10), checkpoint)
     if found := sorted(Path(out).glob("*.pt"), key=getmtime):
         Checkpoint.load_objects(state, torch.load(found[-1], weights_only=True))
-    trainer.run(loader, max_epochs=epochs)
+    if trainer.state.epoch < epochs:  # a finished one would begin again
+        trainer.run(loader, max_epochs=epochs)
 
     accuracy = evaluator.run(val_loader).metrics["accuracy"]
     print(f"accuracy {accuracy:.3f}")

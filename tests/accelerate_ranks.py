@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
+from routes import memory
 from torch.utils.data import TensorDataset
+from torchvision import transforms as v1
 from trainee import PATIENCE_S, SPAWN
 
 import augengine as ae
@@ -22,6 +24,14 @@ def pixels_of(count):
 def samples(count):
     """Each with its index as its target."""
     return TensorDataset(pixels_of(count), torch.arange(count))
+
+
+def transformed(count):
+    """The samples, as a CIFAR10 with a transform that draws."""
+    draws = v1.Compose([v1.RandomCrop(12, padding=2), v1.RandomHorizontalFlip(), v1.ToTensor()])
+    made = memory(draws, count=count)
+    made.data = pixels_of(count).permute(0, 2, 3, 1).numpy()
+    return made
 
 
 def pipeline():
@@ -70,6 +80,7 @@ def walk(rank, ranks, port, home, count):
     sizes = [len(images) for images, _ in again]
     found = {
         "sizes": sizes,
+        "translated": list(prepare(here, ae.DataLoader(transformed(count), 4, shuffle=True))),
         "first": first,
         "second": second,
         "rest": rest,

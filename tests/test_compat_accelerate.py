@@ -115,6 +115,34 @@ def test_skipping_the_first_batches_leaves_the_others_and_reads_no_sample_of_the
     assert_same(list(rest), epochs(alone(), 3)[0][skipped:])  # Accelerate counts on in the loader that skips
 
 
+@pytest.mark.parametrize(("skipped", "had"), [(3, 0), (3, 1), (3, 5), (0, 8), (8, 0)])
+def test_the_loaders_state_follows_the_consumer_of_one_that_skips_to_the_end(skipped, had):
+    here = accelerator()
+    loader = prepare(here, loader_of(COUNT))
+    loader.set_epoch(2)
+    rest = iter(here.skip_first_batches(loader, skipped))
+    for _ in range(had):
+        next(rest)
+    if skipped + had == 8:
+        assert not list(rest)
+    elif had == 0:
+        skipped = 0  # nothing is skipped before a batch is asked for
+    epoch, batches = (3, 0) if skipped + had == 8 else (2, skipped + had)
+    state = loader.state_dict()
+    assert (state["epoch"], state["batches"]) == (epoch, batches)
+    again = prepare(accelerator(), loader_of(COUNT))
+    again.load_state_dict(state)
+    assert_same(list(again), epochs(alone(), epoch)[0][batches:])
+
+
+def test_behind_the_end_of_an_epoch_set_epoch_says_where_the_state_is():
+    loader = prepare(accelerator(), loader_of(COUNT))
+    list(loader)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["batches"]) == (1, 0)
+    loader.set_epoch(5)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["batches"]) == (5, 0)
+
+
 @pytest.mark.parametrize("had", range(9))
 def test_a_state_at_any_batch_goes_on_with_the_unbroken_runs_batches(had):
     loader, expected = prepare(accelerator(), loader_of(COUNT)), epochs(alone(), 1, 2)
@@ -165,6 +193,31 @@ def test_a_state_of_another_run_is_refused_by_name(name):
         loader.load_state_dict(state)
 
 
+@pytest.mark.parametrize(("name", "value"), [("batches", 99), ("batches", 8), ("batches", -3), ("epoch", -1)])
+def test_a_place_that_is_none_is_refused_when_it_is_loaded(name, value):
+    loader = prepare(accelerator(), loader_of(COUNT))
+    with pytest.raises(ValueError, match=rf"load_state_dict\.{name}: got {value}; expected a whole number in \[0, "):
+        loader.load_state_dict(loader.state_dict() | {name: value})
+    assert_same(list(loader), epochs(alone(), 0)[0])
+
+
+def translated(torch_seed, **options):
+    """A prepared loader of a dataset with a transform of its own, seeded by torch."""
+    torch.manual_seed(torch_seed)
+    return prepare(accelerator(**options), ae.DataLoader(accelerate_ranks.transformed(COUNT), 4, shuffle=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"data_seed": 2}])
+def test_a_loader_that_torch_seeds_goes_on_by_the_loaded_seed_in_a_process_of_another(options):
+    loader = translated(1, **options)
+    expected = list(loader)
+    assert not torch.equal(next(iter(translated(2, **options)))[0], expected[0][0])
+    again = translated(2, **options)
+    again.load_state_dict(loader.state_dict() | {"epoch": 0, "batches": 3})
+    assert_same(list(again), expected[3:])
+    assert_same(list(again), list(loader))
+
+
 def test_gradients_are_accumulated_up_to_the_last_batch():
     here = accelerator()
     here.gradient_accumulation_steps = 3
@@ -199,6 +252,11 @@ def test_two_processes_share_the_batches_of_one_with_the_same_pixels_and_go_on_w
     assert len(filled[0]) == 4
     assert all(torch.equal(mine["metrics"], found[0]["metrics"]) for mine in found)
     assert len(found[0]["metrics"]) == 30  # gather_for_metrics drops what filled up
+    shares = [mine["translated"] for mine in found]
+    assert sorted(torch.cat([targets for share in shares for _, targets in share])[:COUNT].unique().tolist()) == [
+        *range(COUNT)
+    ]
+    assert_same([share[0] for share in shares], list(translated(0))[:2])
     assert [mine["sizes"] for mine in found] == [[4, 4, 4, 4], [4, 4, 4, 2]]
 
 
@@ -210,6 +268,8 @@ def test_what_can_not_be_prepared_is_refused_with_a_way_out():
         prepare(here, ae.DataLoader(data, 4))
     with pytest.raises(ValueError, match="got DistributedSampler for 2 ranks"):
         prepare(here, ae.DataLoader(data, 4, sampler=DistributedSampler(data, 2, 0), pipeline=pipeline()))
+    with pytest.raises(ValueError, match="shuffled by its generator"):
+        prepare(here, loader_of(COUNT, generator=torch.Generator()))
     with pytest.raises(ValueError, match="dispatch_batches=True"):
         prepare(accelerator(dispatch_batches=True), loader_of(COUNT))
 

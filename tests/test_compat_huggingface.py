@@ -1,5 +1,9 @@
 """Hugging Face's Trainer on the engine's batches: which they are, the loss of soft labels, and going on."""
 
+import multiprocessing
+import pickle
+from multiprocessing.reduction import ForkingPickler
+
 import pytest
 import torch
 from accelerate.data_loader import SeedableRandomSampler
@@ -10,7 +14,7 @@ from transformers import Trainer as TheirTrainer
 from transformers import TrainingArguments, ViTConfig, ViTForImageClassification
 
 import augengine as ae
-from augengine.compat.huggingface import Trainer, soft_cross_entropy
+from augengine.compat.huggingface import Collate, Trainer, soft_cross_entropy
 from examples import hf_trainer
 
 COUNT, CLASSES = 30, 5
@@ -35,6 +39,13 @@ class Rows(Dataset):
         return {self.image: photo, self.label: int(LABELS[index]), "file": f"{index}.png"}
 
 
+class Indexed(Rows):
+    """Rows that say which they are, under a name of the user's own."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(index) | {"row": index}
+
+
 class Net(nn.Module):
     """Keeps what it was trained on, and draws by dropout."""
 
@@ -50,6 +61,12 @@ class Net(nn.Module):
         return (
             {"logits": logits} if labels is None else {"loss": soft_cross_entropy([logits], labels), "logits": logits}
         )
+
+
+def vit():
+    sides = {"image_size": 12, "patch_size": 6, "hidden_size": 8, "intermediate_size": 8}
+    shape = ViTConfig(**sides, num_hidden_layers=1, num_attention_heads=1, num_labels=CLASSES)
+    return ViTForImageClassification(shape)
 
 
 def pipeline(*mixes, **options):
@@ -103,9 +120,7 @@ def test_a_run_goes_on_from_a_checkpoint_to_the_unbroken_runs_weights(tmp_path, 
 
 
 def test_mixed_labels_are_learnt_by_their_cross_entropy_not_as_labels_of_several_classes(tmp_path):
-    sides = {"image_size": 12, "patch_size": 6, "hidden_size": 8, "intermediate_size": 8}
-    shape = ViTConfig(**sides, num_hidden_layers=1, num_attention_heads=1, num_labels=CLASSES)
-    model = ViTForImageClassification(shape)
+    model = vit()
     options = {"eval_pipeline": PLAIN, "eval_dataset": DATA}
     run = trainer(tmp_path, model, pipe=pipeline(ae.Mixup(0.5), label_smoothing=0.1), options=options)
     batch = next(iter(run.get_train_dataloader()))
@@ -163,6 +178,109 @@ def test_without_an_eval_pipeline_evaluation_is_trainers_own(tmp_path):
     assert_same([b["pixel_values"] for b in run.get_eval_dataloader()], list(PLAIN(IMAGES).split(8)))
 
 
+def test_evaluations_share_their_workers_and_draw_the_same(tmp_path):
+    drawing = ae.Pipeline(ae.RandomCrop(12, padding=2), ae.Normalize(0.5, 0.25))
+    options = {"eval_pipeline": drawing, "eval_dataset": {"a": Rows(), "b": Rows("img")}}
+    workers = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}
+    run = trainer(tmp_path, options=options, **workers)
+    before = set(multiprocessing.active_children())
+    found = [run.evaluate()["eval_a_loss"] for _ in range(3)]
+    assert len(set(multiprocessing.active_children()) - before) == 2
+    assert len(set(found)) == 1
+    other = Rows()
+    other.image = "images"
+    assert run.get_eval_dataloader(other) is run.get_test_dataloader(other)
+    assert run.get_eval_dataloader(other).loader.dataset is other
+
+
+def collated(out, data=None, collate=None, eval_pipeline=PLAIN, callbacks=None, pipe=None, **arguments):
+    """Transformers' own Trainer with our collator."""
+    collate = collate or Collate(pipe or pipeline(), eval_pipeline, "row")
+    args = {"per_device_train_batch_size": 4, "num_train_epochs": 2, "save_strategy": "no", "remove_unused_columns": 0}
+    quiet = {"report_to": [], "use_cpu": True, "disable_tqdm": True, "logging_strategy": "no", "learning_rate": 1e-2}
+    torch.manual_seed(0)
+    return TheirTrainer(
+        Net(),
+        TrainingArguments(str(out), **(args | quiet | arguments)),
+        data_collator=collate,
+        train_dataset=Indexed() if data is None else data,
+        eval_dataset=Rows(),
+        compute_loss_func=soft_cross_entropy,
+        callbacks=[collate] if callbacks is None else callbacks,
+    )
+
+
+def in_trainers_order(run, pipe, epochs=2):
+    """The images of these epochs by the pipeline alone, of the rows that Trainer's own loader gives."""
+    batches, found = run.get_train_dataloader(), []
+    batches.base_dataloader.collate_fn = lambda features: [feature["row"] for feature in features]
+    for epoch in range(epochs):
+        batches.set_epoch(epoch)
+        found += [pipe(IMAGES[rows], LABELS[rows], rows, epoch)[0] for rows in batches]
+    return found
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [
+        {},
+        {"dataloader_num_workers": 2},
+        {"dataloader_num_workers": 2, "dataloader_persistent_workers": True},
+    ],
+    ids=["no worker", "workers", "workers that stay"],
+)
+def test_the_collator_keys_trainers_own_batches_by_row_and_epoch(tmp_path, workers):
+    pipe = pipeline(ae.Mixup(0.5))
+    run = collated(tmp_path, pipe=pipe, eval_strategy="steps", eval_steps=3, **workers)
+    expected = in_trainers_order(collated(tmp_path, pipe=pipe), pipe)
+    run.train()
+    assert_same(run.model.seen, expected)
+    assert not torch.equal(expected[0], expected[8])
+    with torch.no_grad():
+        logits = run.model.eval()(PLAIN(IMAGES))["logits"]
+    torch.testing.assert_close(torch.from_numpy(run.predict(Rows()).predictions), logits)
+
+
+@pytest.mark.parametrize("step", [3, 8, 13])
+def test_the_collators_run_goes_on_from_a_checkpoint_to_the_unbroken_runs_weights(tmp_path, step):
+    unbroken = collated(tmp_path, save_strategy="steps", save_steps=step)
+    unbroken.train()
+    resumed = collated(tmp_path / "again")
+    resumed.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{step}"))
+    assert_same(resumed.model.seen, unbroken.model.seen[step:])
+    assert_same(list(resumed.model.parameters()), list(unbroken.model.parameters()))
+
+
+def test_the_collator_can_be_told_its_epochs_by_hand():
+    collate, pipe = Collate(pipeline(), index="row"), pipeline()
+    collate.set_epoch(4)
+    features = [Indexed()[index] for index in (5, 2)]
+    batch = collate(features)
+    rows = torch.tensor([5, 2])
+    in_a_worker = pickle.loads(ForkingPickler.dumps(collate))
+    collate.set_epoch(3)
+    assert_same(in_a_worker(features).values(), pipe(IMAGES[rows], LABELS[rows], rows, 3))
+    expected = pipe(IMAGES[rows], LABELS[rows], rows, 4)
+    assert (*batch,) == ("pixel_values", "labels")
+    assert_same([batch["pixel_values"], batch["labels"]], expected)
+
+
+def test_a_collator_that_can_not_key_says_what_is_missing(tmp_path):
+    way = r"Collate\.index: got features with \['file', 'image', 'label'\]; expected 'row'.*dataset\.add_column\('row'"
+    with pytest.raises(ValueError, match=way):
+        collated(tmp_path, data=Rows()).train()
+    with pytest.raises(ValueError, match=way):
+        Collate(pipeline(), index="row")([Rows()[0]])
+    with pytest.raises(ValueError, match=r"was told no epoch; expected Trainer\(callbacks=\[collate\]\)"):
+        collated(tmp_path, callbacks=[]).train()
+    with pytest.raises(ValueError, match="remove_unused_columns=True"):
+        collated(tmp_path, remove_unused_columns=True).train()
+    with pytest.raises(ValueError, match=r"Collate\.set_epoch: got -1"):
+        Collate(pipeline()).set_epoch(-1)
+    with pytest.raises(TypeError, match=r"Collate\.pipeline: got list"):
+        Collate([])
+
+
 def test_options_go_to_the_loader(tmp_path, folder):
     options = {"loader_options": {"decoder": "pillow", "cache": "ram"}}
     run = trainer(tmp_path, data=folder, pipe=ae.Pipeline(ae.RandomResizedCrop(12)), options=options)
@@ -176,6 +294,14 @@ def test_what_can_not_be_done_is_refused_with_a_sentence(tmp_path):
         trainer(tmp_path, pipe=[1])
     with pytest.raises(TypeError, match=r"Trainer\.eval_pipeline: got int"):
         trainer(tmp_path, options={"eval_pipeline": 3})
+    smooth, model = {"label_smoothing_factor": 0.1}, vit()
+    with pytest.raises(
+        ValueError, match=r"label_smoothing_factor=0\.1 .*expected 0 there and Pipeline\(label_smoothing="
+    ):
+        trainer(tmp_path, model, pipe=pipeline(ae.Mixup(0.5)), **smooth)
+    assert trainer(tmp_path, model, **smooth).label_smoother is not None  # whose labels are indices
+    mine = {"compute_loss_func": soft_cross_entropy}
+    assert trainer(tmp_path, model, pipe=pipeline(ae.Mixup(0.5)), options=mine, **smooth).compute_loss_func
     run = trainer(tmp_path, data=None, options={"eval_pipeline": PLAIN})
     with pytest.raises(ValueError, match=r"Trainer\.train_dataset: got None"):
         run.get_train_dataloader()

@@ -120,3 +120,12 @@ def test_the_example_learns_and_goes_on_where_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_20.pt"]
     assert ignite_loop.main(str(tmp_path), epochs=3) > 0.8
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_20.pt", "checkpoint_70.pt"]
+
+
+def test_the_example_trains_no_further_when_it_has_finished_unless_it_is_given_more_epochs(tmp_path):
+    torch.manual_seed(0)
+    accuracy = ignite_loop.main(str(tmp_path), epochs=5)  # 120 iterations, the last of which is saved
+    assert ignite_loop.main(str(tmp_path), epochs=5) == accuracy
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_120.pt"]
+    ignite_loop.main(str(tmp_path), epochs=6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_120.pt", "checkpoint_140.pt"]

@@ -18,9 +18,11 @@ try:
         SeedableRandomSampler,
         prepare_data_loader,
     )
+    from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 except ImportError as error:
     raise ImportError("augengine.compat.accelerate needs Accelerate: pip install accelerate") from error
 
+SEEDS = 2**62  # to which an epoch is added, within what torch's generator takes
 STATE = ("version", "seed", "length", "total_batch_size", "epoch", "batches")
 
 
@@ -34,14 +36,18 @@ def prepare(accelerator: Any, loader: DataLoader[Any]) -> Any:
     gets a part of it). `.loader` is the copy, with its `stats`.
 
     A shuffled order is that of Accelerate's `SeedableRandomSampler`, whatever `use_seedable_sampler` says: a pure
-    function of (seed, epoch), the seed being the accelerator's `data_seed`, or else the loader's. Each iteration is an
-    epoch further, `set_epoch(e)` makes the next one epoch e. `skip_first_batches` decodes nothing of what it skips;
-    with `use_stateful_dataloader`, `save_state` and `load_state` keep the place, at any batch.
+    function of (seed, epoch), the seed being the accelerator's `data_seed`, or else the loader's; where that is
+    torch.manual_seed's, process 0 has it for all. Each iteration is an epoch further, `set_epoch(e)` makes the next one
+    epoch e. `skip_first_batches` decodes nothing of what it skips; with `use_stateful_dataloader`, `save_state` and
+    `load_state` keep the place, at any batch.
 
-    Raises TypeError for what is no augengine DataLoader, ValueError for one without a pipeline, one whose sampler
-    already shares out to ranks, and an accelerator with `dispatch_batches`.
+    Raises TypeError for what is no augengine DataLoader, ValueError for one without a pipeline, one shuffled by a
+    `generator`, one whose sampler already shares out to ranks, and an accelerator with `dispatch_batches`.
     """
     _check(accelerator, loader)
+    loader = copy(loader)
+    if _seeded_by_torch(loader):
+        _reseed(loader, broadcast_object_list([_seed(loader)])[0])
     shard = _shared_out(accelerator, loader)
     prepared = PreparedLoader(Turns(loader, shard.batch_sampler), shard, accelerator.use_stateful_dataloader)
     prepared._is_accelerate_prepared = True  # what Accelerate takes as it is
@@ -65,6 +71,11 @@ def _check(accelerator: Any, loader: Any) -> None:
             f"prepare.loader: got {type(_sampler(loader)).__name__} for {ranks} ranks; expected a sampler for all, "
             "which Accelerate shares out"
         )
+    if loader.generator is not None and type(_sampler(loader)) is RandomSampler:
+        raise ValueError(
+            "prepare.loader: got one shuffled by its generator; expected none: the order is that of (seed, epoch), "
+            "the seed being that of DataLoaderConfiguration(data_seed=...), or else the pipeline's"
+        )
 
 
 def _sampler(loader: DataLoader[Any]) -> Any:
@@ -76,9 +87,10 @@ def _shared_out(accelerator: Any, loader: DataLoader[Any]) -> Any:
     order: Any = loader.batch_sampler
     if type(order) is BatchSampler and type(order.sampler) is RandomSampler:
         seed = accelerator.dataloader_config.data_seed
+        kind, seed = (LoaderSeeded, _seed(loader)) if seed is None else (SeedableRandomSampler, seed)
         options = {"replacement": order.sampler.replacement, "num_samples": order.sampler._num_samples}
-        options["data_seed"] = (_seed(loader) if seed is None else seed) % 2**62
-        order = BatchSampler(SeedableRandomSampler(loader.dataset, **options), order.batch_size, order.drop_last)
+        sampler = kind(loader.dataset, data_seed=seed % SEEDS, **options)
+        order = BatchSampler(sampler, order.batch_size, order.drop_last)
     return prepare_data_loader(
         torch.utils.data.DataLoader(loader.dataset, batch_sampler=order),
         accelerator.device,
@@ -99,6 +111,20 @@ def _seed(loader: DataLoader[Any]) -> int:
     return int(pipeline.seed)
 
 
+def _seeded_by_torch(loader: DataLoader[Any]) -> bool:
+    """Whether its seed is what torch.manual_seed was given, in this process."""
+    return loader._given is None and loader._own_seed is None
+
+
+def _reseed(loader: DataLoader[Any], seed: int) -> None:
+    loader._seed = seed
+    loader._find_route()
+
+
+class LoaderSeeded(SeedableRandomSampler):  # type: ignore[misc]
+    """A shuffled order by the loader's seed."""
+
+
 class IndexBatches:
     """Accelerate's index batches from number `start` on, as the engine's loader takes them."""
 
@@ -114,18 +140,22 @@ class IndexBatches:
 
     def set_epoch(self, epoch: int) -> None:
         """Tells the samplers that have epochs."""
-        inner = getattr(self.batches, "batch_sampler", self.batches)
-        samplers: list[Any] = [inner, getattr(inner, "sampler", None)]
-        for sampler in samplers:
+        for sampler in self.samplers():
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
+
+    def samplers(self) -> list[Any]:
+        """What makes this order, under what shares it out."""
+        inner = getattr(self.batches, "batch_sampler", self.batches)
+        return [inner, getattr(inner, "sampler", None)]
 
 
 class Turns(BatchSampler):
     """The batch sampler that Accelerate sees: in place of indices it gives turns, which `Redeemed` makes batches of.
 
     So what Accelerate rebuilds of a loader's parts, `skip_first_batches` among them, gives the engine's batches.
-    `first` is the batch of the epoch with which the next iteration begins, `given` counts those of the latest one.
+    `first` is the batch of the epoch with which the next iteration begins, `given` counts those of the latest one, and
+    `used_up` says that it ran to its end.
     """
 
     def __init__(self, loader: DataLoader[Any], batches: Any) -> None:
@@ -134,12 +164,13 @@ class Turns(BatchSampler):
         self.drop_last = getattr(batches, "drop_last", False)
         self.num_processes = getattr(batches, "num_processes", 1)
         self.split_batches = getattr(batches, "split_batches", False)
-        self.loader = copy(loader)
+        self.loader = loader
         indices: Any = IndexBatches(batches)
         self.loader.__dict__["batch_sampler"] = indices  # which torch's loader refuses to be assigned
         self.loader._order = Order(self.loader.sampler, indices, self.loader.generator)
         self.loader._keeper = PlaceKeeper(self.loader._order)
         self.epoch = self.first = self.given = 0
+        self.used_up = False
 
     @property
     def even_batches(self) -> bool:
@@ -159,12 +190,19 @@ class Turns(BatchSampler):
         for turn in range(first, len(self)):
             self.given = turn + 1
             yield run, turn
+        self.used_up = True
 
     def begin(self, epoch: int, first: int | None = None) -> None:
         """Makes the next iteration begin with batch `first` of `epoch` (None: where a loaded place in it says)."""
         same = epoch == self.epoch
-        self.epoch, self.given = epoch, 0
+        self.epoch, self.given, self.used_up = epoch, 0, False
         self.first = first if first is not None else self.first if same else 0
+
+    def place(self) -> tuple[int, int]:
+        """The epoch and the batch that comes behind what the consumer has: one is always taken ahead."""
+        if self.used_up:
+            return self.epoch + 1, 0
+        return self.epoch, self.given - 1 if self.given else self.first
 
 
 class Run:
@@ -229,26 +267,36 @@ class PreparedLoader(DataLoaderShard):  # type: ignore[misc]
         self.loader = turns.loader
 
     def state_dict(self) -> dict[str, Any]:
-        """The place behind the batch that the consumer has, the same on all ranks: whole numbers only."""
-        turns = self.batch_sampler
-        epoch, batches = turns.epoch, turns.given - 1 if turns.given else turns.first  # one is always taken ahead
-        if self.end_of_dataloader:
-            epoch, batches = epoch + 1, 0
+        """The place behind the batch that the consumer has, the same on all ranks: whole numbers only.
+
+        That consumer may be of a loader that `skip_first_batches` made of this one, which keeps no state of its own.
+        """
+        epoch, batches = self.batch_sampler.place()
         return self._facts() | {"epoch": epoch, "batches": batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Makes the next iteration go on at that place, if it is not told to begin another epoch.
 
-        Raises ValueError for a state of another seed, length of the dataset, or number of samples a step.
+        A seed that was torch.manual_seed's becomes the loaded one. Raises ValueError for a state of another seed,
+        length of the dataset, or number of samples a step, and for a place that is none.
         """
         if not isinstance(state_dict, dict) or any(type(state_dict.get(name)) is not int for name in STATE):
             raise ValueError(f"load_state_dict: got {state_dict!r}; expected the dict that state_dict() gave")
+        seed, epoch, batches = (state_dict[name] for name in ("seed", "epoch", "batches"))
         for name, expected in self._facts().items():
-            if (got := state_dict[name]) != expected:
+            adopted = name == "seed" and _seeded_by_torch(self.loader)
+            if (got := state_dict[name]) != expected and not adopted:
                 raise ValueError(f"load_state_dict.{name}: got {got}; expected {expected}, as this loader has it")
-        self.end_of_dataloader = False
-        self.iteration = state_dict["epoch"]
-        self.batch_sampler.begin(self.iteration, state_dict["batches"])
+        for name, end in (("seed", 2**64), ("epoch", 2**32), ("batches", max(1, len(self.batch_sampler)))):
+            if not 0 <= (got := state_dict[name]) < end:
+                raise ValueError(f"load_state_dict.{name}: got {got}; expected a whole number in [0, {end})")
+        if seed != _seed(self.loader):
+            _reseed(self.loader, seed)
+            for sampler in self.loader.batch_sampler.samplers():  # type: ignore[union-attr]
+                if isinstance(sampler, LoaderSeeded):
+                    sampler.initial_seed = seed % SEEDS
+        self.iteration = epoch
+        self.batch_sampler.begin(epoch, batches)
 
     def _facts(self) -> dict[str, int]:
         size = -1 if self.batch_sampler.batch_size is None else self.total_batch_size
