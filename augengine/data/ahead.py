@@ -23,6 +23,11 @@ class Failed:
         error, self._error = self._error, None
         return error or RuntimeError("DataLoader: the batch's error was raised before")
 
+    def each(self, count: int) -> "list[Failed]":
+        """The error for so many batches, each of which gives it once; this one has it no more."""
+        error = self.give()
+        return [Failed(error) for _ in range(count)]
+
 
 def caught(make: Callable[[Any], Any], indices: Any) -> Any:
     """What `make` gives, or its error as `Failed`."""

@@ -5,13 +5,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from augengine.data.ahead import Failed, MadeAhead
+from augengine.data.ahead import Failed, MadeAhead, caught
 from augengine.data.batches import EMPTY_BATCH, Made, pinned, tensors_of
 from augengine.data.decoders.encoded import Decoder, RegionDecoder
 from augengine.data.held import Held
@@ -60,11 +61,14 @@ class BatchUnderway:
             self._left -= 1
             return self._left == 0
 
-    def fail(self, error: BaseException) -> None:
-        """Ends the batch with the first of its errors."""
+    def fail(self, failed: Failed) -> None:
+        """Ends the batch with the first of its errors.
+
+        Outside of the `except`, which would hold the error, and so the consumer's frames, when the consumer drops it.
+        """
         with self._lock:
             if not self.done.done:
-                self.done.give(Failed(error))
+                self.done.give(failed)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class PhotoWork:
         """Queues a batch."""
         batch = BatchUnderway(ids, chunk)
         if not ids:
-            batch.fail(ValueError(EMPTY_BATCH))
+            batch.fail(Failed(ValueError(EMPTY_BATCH)))
         self.waiting.extend((batch, part) for part in range(len(batch.parts)))
         if self.decoder.beside is not None:
             threads.submit(self._decode_many)
@@ -138,23 +142,19 @@ class PhotoWork:
         return tasks
 
     def _decode(self, tasks: list[Task], decoder: RegionDecoder) -> None:
-        try:
-            decoded = self._decoded([i for batch, part in tasks for i in batch.parts[part]], decoder)
-        except BaseException as error:
-            for batch, _ in tasks:
-                batch.fail(error)
-            return
-        at = 0
-        for batch, part in tasks:
-            end = at + len(batch.parts[part])
-            try:
-                photos = [self._accepted(i, row) for i, row in zip(batch.parts[part], decoded[at:end], strict=True)]
-            except BaseException as error:
-                batch.fail(error)
-            else:
-                if batch.add(part, photos):
-                    self._finish(batch)
-            at = end
+        ids = [i for batch, part in tasks for i in batch.parts[part]]
+        decoded = caught(partial(self._decoded, decoder=decoder), ids)
+        if isinstance(decoded, Failed):
+            made: list[Any] = decoded.each(len(tasks))
+        else:
+            rows = iter(decoded)
+            made = [caught(self._accepted, [*zip(batch.parts[part], rows, strict=False)]) for batch, part in tasks]
+            decoded.clear()  # of the errors, as `fail` asks
+        for (batch, part), photos in zip(tasks, made, strict=True):
+            if isinstance(photos, Failed):
+                batch.fail(photos)
+            elif batch.add(part, photos):
+                self._finish(batch)
 
     def _decoded(self, ids: Sequence[int], decoder: RegionDecoder) -> list[Photo | Exception]:
         """The photos of these samples, and in the place of each that can't be read what is wrong with it."""
@@ -172,14 +172,15 @@ class PhotoWork:
                     rows[at] = Photo(ids[at], next(sound), size) if isinstance(image, Tensor) else image
         return rows
 
-    def _accepted(self, index: int, row: Photo | Exception) -> Photo | None:
-        """The photo, or one that takes its place, or None where another of its batch will."""
-        if isinstance(row, Photo):
-            return row
-        if self.on_error == "raise":
-            raise row
-        self.stats.report_error(str(row))
-        return self._replaced(index, row) if self.on_error == "replace" else None
+    def _accepted(self, rows: list[tuple[int, Photo | Exception]]) -> "list[Photo | None] | Failed":
+        """The photos; in the place of a bad one that which takes it, or None where another of its batch will."""
+        if self.on_error == "raise" and (bad := [row for _, row in rows if isinstance(row, Exception)]):
+            return Failed(bad[0])
+        return [row if isinstance(row, Photo) else self._taken_over(i, row) for i, row in rows]
+
+    def _taken_over(self, index: int, error: Exception) -> Photo | None:
+        self.stats.report_error(str(error))
+        return self._replaced(index, error) if self.on_error == "replace" else None
 
     def _replaced(self, index: int, error: Exception) -> Photo:
         for other in replacements(self.pipeline.seed, self.epoch, index, len(self.source)):
@@ -189,12 +190,16 @@ class PhotoWork:
         raise given_up(error)
 
     def _finish(self, batch: BatchUnderway) -> None:
-        try:
-            photos = self._filled(batch)
-            batch.done.give(photos if self.pipeline.has_modules else self.finished(photos))
-        except BaseException as error:
-            batch.fail(error)
+        finished = caught(self._made, batch)
+        if isinstance(finished, Failed):
+            batch.fail(finished)
+        else:
+            batch.done.give(finished)
         batch.decoded.clear()
+
+    def _made(self, batch: BatchUnderway) -> Any:
+        photos = self._filled(batch)
+        return photos if self.pipeline.has_modules else self.finished(photos)
 
     def _filled(self, batch: BatchUnderway) -> list[Photo]:
         """The batch's photos, each place of a bad one taken by its next good one."""
