@@ -66,7 +66,7 @@ class Page:
 
     def _scene(self) -> None:
         gr, scene = self.gr, self.begin.scene
-        self.seed = gr.Slider(0, max(99, scene.seed), scene.seed, step=1, label="Seed", elem_id="ae-seed")
+        self.seed = gr.Number(scene.seed, precision=0, label="Seed", elem_id="ae-seed")
         self.epoch = gr.Slider(0, 99, scene.epoch, step=1, label="Epoch", elem_id="ae-epoch")
         self.draws = gr.Slider(1, MOST_DRAWS, scene.draws, step=1, label="Samples", elem_id="ae-draws")
         self.side = gr.Slider(16, MOST_SIDE_PX, scene.side_px, step=1, label="Photo side (px)", elem_id="ae-side")
@@ -98,8 +98,8 @@ class Page:
             self.use = gr.Button("Use this JSON", size="sm", elem_id="ae-use")
 
     def _wire(self) -> None:
-        for name, slider in (("seed", self.seed), ("epoch", self.epoch), ("draws", self.draws), ("side_px", self.side)):
-            self._on(slider.input, lambda s, value, name=name: s.with_scene(**{name: int(value)}), [slider])
+        for name, one in (("seed", self.seed), ("epoch", self.epoch), ("draws", self.draws), ("side_px", self.side)):
+            self._on(one.input, lambda s, value, name=name: s.with_number(name, value), [one])
         self._on(self.preset.input, lambda s, name: s.begun(name) if name else s, [self.preset], rebuild=True)
         self._on(self.add.input, lambda s, name: s.added(name) if name else s, [self.add], rebuild=True)
         self._on(self.use.click, Session.opened, [self.json], rebuild=True)
@@ -129,8 +129,8 @@ class Page:
         return [shown.problem, *(self.gr.skip() if part is None else part for part in parts)]
 
     def _rebuilt(self, session: Session, version: int) -> list[Any]:
-        scene, slider = session.scene, self.gr.Slider
-        return [version + 1, slider(value=scene.seed, maximum=max(99, scene.seed)), slider(value=scene.side_px), None]
+        scene, gr = session.scene, self.gr
+        return [version + 1, gr.Number(value=scene.seed), gr.Slider(value=scene.side_px), None]
 
     def _steps(self, session: Session, steps: Steps) -> None:
         for step in steps:

@@ -28,6 +28,10 @@ class Session:
         """Other fields of the scene."""
         return replace(self, scene=replace(self.scene, **changes))  # type: ignore[arg-type]
 
+    def with_number(self, name: str, value: float | None) -> "Session":
+        """Another whole number in that field of the scene; the same where its box is empty."""
+        return self if value is None else self.with_scene(**{name: int(value)})
+
     def begun(self, name: str) -> "Session":
         """With the preset's steps."""
         return replace(self, scene=preset(name, self.scene))
