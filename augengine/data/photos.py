@@ -145,12 +145,15 @@ class PhotoWork:
         ids = [i for batch, part in tasks for i in batch.parts[part]]
         decoded = caught(partial(self._decoded, decoder=decoder), ids)
         if isinstance(decoded, Failed):
-            made: list[Any] = decoded.each(len(tasks))
-        else:
-            rows = iter(decoded)
-            made = [caught(self._accepted, [*zip(batch.parts[part], rows, strict=False)]) for batch, part in tasks]
-            decoded.clear()  # of the errors, as `fail` asks
-        for (batch, part), photos in zip(tasks, made, strict=True):
+            batches = [*dict.fromkeys(batch for batch, _ in tasks)]
+            for batch, failed in zip(batches, decoded.each(len(batches)), strict=True):
+                batch.fail(failed)
+            return
+        rows = iter(decoded)
+        made = [caught(self._accepted, [*zip(batch.parts[part], rows, strict=False)]) for batch, part in tasks]
+        decoded.clear()  # of the errors, as `fail` asks
+        for batch, part in tasks:
+            photos = made.pop(0)
             if isinstance(photos, Failed):
                 batch.fail(photos)
             elif batch.add(part, photos):
