@@ -274,6 +274,8 @@ class Pipeline:
 
     def plan(self, size: tuple[int, int], device: str = "cpu", channels: int = 3) -> Plan:
         """What the engine does for images of `size` (height, width) on `device`; print it to see passes and bytes."""
+        if torch.compiler.is_compiling():
+            return uncompiled(self.plan, size, device, channels)  # type: ignore[no-any-return]
         sizes = check_sizes(size, 1)
         if channels not in (1, 3):
             raise ValueError(f"plan.channels: got {channels!r}; expected 1 or 3")

@@ -147,6 +147,8 @@ def test_programs_are_drawn_and_run_outside_of_the_graph(batch):
     images = batch[0]
     replay = torch.compile(lambda x: PLAIN.run(x, PLAIN.sample(range(6), size=(20, 18))) + 1, backend="eager")
     assert torch.equal(replay(images), PLAIN(images, None, range(6)) + 1)
+    planned = torch.compile(lambda x: (PLAIN.plan((20, 18)).out_size, x + 1), backend="eager")(images)
+    assert planned[0] == (16, 16)
 
 
 def test_a_pipeline_whose_transform_json_cant_hold_breaks_the_graph(batch):
