@@ -36,6 +36,7 @@ DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float32, torch.float1
 FORMATS = {"contiguous_format": torch.contiguous_format, "channels_last": torch.channels_last}
 ORDERS = ("pillow13", "horizontal")
 ImageBatch = Tensor | Sequence[Tensor]
+Tensors = ImageBatch | Images | SpeaksDlpack
 
 
 @dataclass(frozen=True, init=False)
@@ -121,28 +122,16 @@ class Pipeline:
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
     @overload
     def __call__(
-        self,
-        images: ImageBatch | Images | SpeaksDlpack,
-        targets: None = None,
-        sample_ids: Ids = None,
-        epoch: int = 0,
-        *,
-        bgr: bool = False,
+        self, images: Tensors, targets: None = None, sample_ids: Ids = None, epoch: int = 0, *, bgr: bool = False
     ) -> Tensor: ...
     @overload
     def __call__(
-        self,
-        images: ImageBatch | Images | SpeaksDlpack,
-        targets: Tensor,
-        sample_ids: Ids = None,
-        epoch: int = 0,
-        *,
-        bgr: bool = False,
+        self, images: Tensors, targets: Tensor, sample_ids: Ids = None, epoch: int = 0, *, bgr: bool = False
     ) -> tuple[Tensor, Tensor]: ...
     @overload
     def __call__(
         self,
-        images: ImageBatch | Images | Arrays | SpeaksDlpack,
+        images: Tensors | Arrays,
         targets: Any = None,
         sample_ids: Ids = None,
         epoch: int = 0,
@@ -154,7 +143,7 @@ class Pipeline:
     @overload
     def __call__(
         self,
-        images: ImageBatch | Images | Arrays | SpeaksDlpack,
+        images: Tensors | Arrays,
         targets: Any = None,
         sample_ids: Ids = None,
         epoch: int = 0,
