@@ -39,10 +39,11 @@ def _are_tensors(images: Any) -> bool:
     return isinstance(images, (list, tuple)) and all(isinstance(image, Tensor) for image in images)
 
 
-@torch.compiler.disable(reason="runs outside of the graph")  # type: ignore
 def uncompiled(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """What the function gives; a compiled graph breaks here."""
-    return function(*args, **options)
+    """What the function gives; a graph that is being traced breaks here."""
+    from augengine.outside import outside  # which imports torch's compiler, as long as all of torch
+
+    return outside(function, *args, **options)
 
 
 def register_operator(from_json: Callable[[str], Any]) -> None:

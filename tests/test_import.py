@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 EXTRAS = {"torchvision", "kornia", "nvidia.dali", "nvidia.nvimgcodec", "timm", "ray", "optuna", "rich", "PIL", "cuda"}
-EXTRAS |= {"lightning", "pytorch_lightning", "keras", "accelerate", "transformers", "ignite", "gradio"}
+EXTRAS |= {"torch._dynamo", "lightning", "pytorch_lightning", "keras", "accelerate", "transformers", "ignite", "gradio"}
 
 
 def test_import_pulls_in_no_extra():

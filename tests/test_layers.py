@@ -6,7 +6,7 @@ from pathlib import Path
 import augengine
 
 LADDER = (
-    ("_native", "ops"),
+    ("_native", "ops", "outside"),
     ("sampling",),
     ("transforms",),
     ("plan",),
