@@ -11,7 +11,7 @@ from accelerate.utils import DataLoaderConfiguration
 from routes import memory
 from torch.utils.data import TensorDataset
 from torchvision import transforms as v1
-from trainee import PATIENCE_S, SPAWN
+from trainee import found_by_ranks
 
 import augengine as ae
 from augengine.compat.accelerate import prepare
@@ -94,12 +94,4 @@ def walk(rank, ranks, port, home, count):
 def run(ranks, home, count):
     """What each of so many processes found."""
     port = free_port()
-    processes = [SPAWN.Process(target=walk, args=(rank, ranks, port, str(home), count)) for rank in range(ranks)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE_S)
-        if process.is_alive():
-            process.kill()
-    assert [process.exitcode for process in processes] == [0] * ranks
-    return [pickle.loads((home / f"rank{rank}").read_bytes()) for rank in range(ranks)]
+    return found_by_ranks(walk, ranks, home, lambda rank: (rank, ranks, port, str(home), count))

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from loading import crops
 from torch.utils.data import DistributedSampler, Subset, TensorDataset
-from trainee import PATIENCE_S, SPAWN
+from trainee import found_by_ranks
 
 import augengine as ae
 from augengine.data import DataLoader, Shards, ShardSampler
@@ -74,15 +74,7 @@ def walk(options, rank, home):
 def run(world, home):
     """[batches of a rank, for each] and the state that all of them have."""
     home.mkdir()
-    processes = [SPAWN.Process(target=walk, args=(asdict(world), rank, str(home))) for rank in range(world.ranks)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE_S)
-        if process.is_alive():
-            process.kill()
-    assert [process.exitcode for process in processes] == [0] * world.ranks
-    found = [pickle.loads((home / f"rank{rank}").read_bytes()) for rank in range(world.ranks)]
+    found = found_by_ranks(walk, world.ranks, home, lambda rank: (asdict(world), rank, str(home)))
     states = [state for _, states in found for state in states]
     assert states == [states[0]] * len(states)
     return [taken for taken, _ in found], json.dumps(states[0])

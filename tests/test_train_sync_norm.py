@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from trainee import PATIENCE_S, SPAWN
+from trainee import found_by_ranks
 
 from augengine.train.sync_norm import SyncBatchNorm, synchronised
 
@@ -156,15 +156,7 @@ def walk(rank, home):
 def ranks(tmp_path_factory):
     """What each rank found."""
     home = tmp_path_factory.mktemp("ranks")
-    processes = [SPAWN.Process(target=walk, args=(rank, str(home))) for rank in range(RANKS)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE_S)
-        if process.is_alive():
-            process.kill()
-    assert [process.exitcode for process in processes] == [0] * RANKS
-    return [pickle.loads((home / f"rank{rank}").read_bytes()) for rank in range(RANKS)]
+    return found_by_ranks(walk, RANKS, home, lambda rank: (rank, str(home)))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import pickle
 import random
 import signal
 import time
@@ -213,3 +214,16 @@ def survive(route, order, root, home, kills, seed):
             over = process.exitcode == 0
         check_log(run, whole)
         runs += 1
+
+
+def found_by_ranks(walk, ranks, home, args_of):
+    """What each of so many processes wrote into `home`, as a pickle rank<N>; `walk` is called with args_of(rank)."""
+    processes = [SPAWN.Process(target=walk, args=args_of(rank)) for rank in range(ranks)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(PATIENCE_S)
+        if process.is_alive():
+            process.kill()
+    assert [process.exitcode for process in processes] == [0] * ranks
+    return [pickle.loads((home / f"rank{rank}").read_bytes()) for rank in range(ranks)]
