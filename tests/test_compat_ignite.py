@@ -10,7 +10,7 @@ import torch
 from ignite.engine import DeterministicEngine, Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from torch.utils.data import DistributedSampler, TensorDataset
-from trainee import PATIENCE_S, SPAWN
+from trainee import found_by_ranks
 
 import augengine as ae
 from examples import ignite_loop
@@ -95,18 +95,13 @@ def walk(rank, home):
 
 
 def test_two_ranks_get_their_shares_of_each_epochs_order(tmp_path):
-    processes = [SPAWN.Process(target=walk, args=(rank, str(tmp_path))) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE_S)
-    assert [process.exitcode for process in processes] == [0, 0]
-    for rank in range(2):
+    found = found_by_ranks(walk, 2, tmp_path, lambda rank: (rank, str(tmp_path)))
+    for rank, seen in enumerate(found):
         loader, expected = ranked(rank, 2), []
         for epoch in range(2):
             loader.set_epoch(epoch)
             expected += [images for images, _ in loader]
-        assert_same(pickle.loads((tmp_path / f"rank{rank}").read_bytes()), expected)
+        assert_same(seen, expected)
 
 
 def test_the_deterministic_engine_refuses_the_loader_which_it_would_rebuild():
