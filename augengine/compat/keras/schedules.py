@@ -65,8 +65,25 @@ class Scheduled(keras.optimizers.schedules.LearningRateSchedule):  # type: ignor
         return ops.minimum(self._behind_hold(step) / whole, 1.0) if whole > 0 else ops.zeros_like(step)
 
 
+class Ending(Scheduled):
+    """Those that end at a step."""
+
+    def __init__(
+        self,
+        learning_rate: float,
+        total_steps: int,
+        warmup_steps: int = 0,
+        hold_steps: int = 0,
+        final_factor: float = 0.0,
+        warmup: str = "gradual",
+        warmup_factor: float = 0.1,
+    ) -> None:
+        fields = {"total_steps": total_steps, "hold_steps": hold_steps, "final_factor": final_factor}
+        super().__init__(learning_rate, fields | _warmup(warmup_steps, warmup, warmup_factor))
+
+
 @registered
-class WarmUpCosine(Scheduled):
+class WarmUpCosine(Ending):
     """Warmup, hold, then cosine to learning_rate * final_factor (0) at step `total_steps`, where it stays.
 
     Gradual warmup goes from 0 to `learning_rate` in `warmup_steps` steps: learning_rate * step / warmup_steps. With
@@ -80,42 +97,16 @@ class WarmUpCosine(Scheduled):
 
     kind = "cosine"
 
-    def __init__(
-        self,
-        learning_rate: float,
-        total_steps: int,
-        warmup_steps: int = 0,
-        hold_steps: int = 0,
-        final_factor: float = 0.0,
-        warmup: str = "gradual",
-        warmup_factor: float = 0.1,
-    ) -> None:
-        fields = {"total_steps": total_steps, "hold_steps": hold_steps, "final_factor": final_factor}
-        super().__init__(learning_rate, fields | _warmup(warmup_steps, warmup, warmup_factor))
-
     def _decay(self, step: Any) -> Any:
         f = self.schedule.final_factor
         return f + (1 - f) * (1 + ops.cos(math.pi * self._done_frac(step))) / 2
 
 
 @registered
-class WarmUpLinear(Scheduled):
+class WarmUpLinear(Ending):
     """Warmup and hold as `WarmUpCosine`, then linearly to learning_rate * final_factor (0) at step `total_steps`."""
 
     kind = "linear"
-
-    def __init__(
-        self,
-        learning_rate: float,
-        total_steps: int,
-        warmup_steps: int = 0,
-        hold_steps: int = 0,
-        final_factor: float = 0.0,
-        warmup: str = "gradual",
-        warmup_factor: float = 0.1,
-    ) -> None:
-        fields = {"total_steps": total_steps, "hold_steps": hold_steps, "final_factor": final_factor}
-        super().__init__(learning_rate, fields | _warmup(warmup_steps, warmup, warmup_factor))
 
     def _decay(self, step: Any) -> Any:
         return 1 - (1 - self.schedule.final_factor) * self._done_frac(step)
