@@ -1,4 +1,4 @@
-"""The command line: `augengine preview | explore | doctor | train | search`, each with --help.
+"""The command line: `augengine preview | explore | doctor | bench | train | search`, each with --help.
 
 What a user gets wrong ends with code 2.
 """
@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augengine.bench import command as bench
 from augengine.explore import command as explore
 from augengine.search import command as search
 
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     _add_preview(commands.add_parser("preview", help="draw what a pipeline does to some photos"))
     explore.add_options(commands.add_parser("explore", help="build a pipeline on a web page and see what it draws"))
     _add_doctor(commands.add_parser("doctor", help="say what is installed, what works, and what to do about the rest"))
+    bench.add_options(commands.add_parser("bench", help="compare augengine with what you use, on your machine"))
     _add_train(commands.add_parser("train", help="train a small network on augmented images"))
     search.add_options(commands.add_parser("search", help="find an augmentation policy for a data set"), _field)
     return top

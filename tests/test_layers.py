@@ -18,6 +18,7 @@ LADDER = (
     ("train",),
     ("search",),
     ("explore",),
+    ("bench",),
     ("doctor",),
     ("compat",),
     ("cli",),

@@ -1,0 +1,1 @@
+"""`augengine bench`: augengine beside what people use for the same work, on this machine and these images."""

@@ -1,0 +1,69 @@
+"""What the figures were measured on, and with what."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from augengine import _native
+
+PACKAGES = (
+    *("augengine", "torch", "numpy", "pillow", "torchvision", "kornia", "albumentationsx", "albumentations", "timm"),
+    *("nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13"),
+)
+
+
+def machine() -> dict[str, Any]:
+    """Date, CPU, usable cores, load, instruction set, commit and versions."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cpu": cpu_name(),
+        "cores": cores(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "isa": _native.isa(),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "versions": versions(),
+    }
+
+
+def told(about: dict[str, Any]) -> str:
+    """The same in two lines, without what there is not."""
+    first = ", ".join(f"{name} {value}" for name, value in about.items() if isinstance(value, str | int | float))
+    return first + "\n" + ", ".join(f"{name} {found}" for name, found in about["versions"].items())
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def commit() -> str:
+    """Of the checkout that this runs from; "" for an installed wheel."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Of those that are installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

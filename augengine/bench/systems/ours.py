@@ -1,0 +1,35 @@
+"""augengine's engine, and the copy of memory that no system can be faster than for long."""
+
+import torch
+from torch import Tensor
+
+from augengine.bench.method import COPY, KEPT, OURS, Run, System, turns
+from augengine.bench.recipe import Batch, Recipe, Work, bytes_an_image, pipeline, side_of
+
+
+def engine(recipe: Recipe, work: Work) -> System:
+    """A batch is one tensor where its images have one size, as a user would hold it; else a list."""
+
+    def start() -> Run:
+        return turns(pipeline(recipe), [joined(batch, work.device) for batch in work.batches])
+
+    return System(OURS, start, len(work.batches[0]), work.threads)
+
+
+def joined(batch: Batch, device: str = "cpu") -> Tensor | Batch:
+    if len({image.shape for image in batch}) == 1:
+        return torch.stack(batch).to(device)
+    return [image.to(device) for image in batch]
+
+
+def memory_copy(recipe: Recipe, work: Work) -> System:
+    """The images/s at which the memory copies as many bytes as the recipe must move, read and written together."""
+    count = len(work.batches[0])
+    finished = 4 * 3 * side_of(recipe, work.batches) ** 2
+    copied = count * finished  # of each of KEPT buffers
+
+    def start() -> Run:
+        sources, targets = (torch.ones(KEPT, copied, dtype=torch.uint8, device=work.device) for _ in range(2))
+        return turns(lambda pair: pair[1].copy_(pair[0]), list(zip(sources, targets, strict=True)))
+
+    return System(COPY, start, 2 * copied / bytes_an_image(recipe, work.batches), work.threads)

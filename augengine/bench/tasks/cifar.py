@@ -1,0 +1,26 @@
+"""32x32 images in memory, batch 512: crop with padding, flip, and erasing; with and without AutoAugment."""
+
+from augengine.bench.images import tiny
+from augengine.bench.in_memory import in_memory
+from augengine.bench.recipe import Recipe
+from augengine.bench.systems import torchvision
+
+ALONE = (torchvision.tensors, torchvision.pil)
+CASES = [
+    in_memory(
+        "cifar-plain",
+        "32x32: crop with padding, flip, normalise, erase",
+        Recipe(pad_crop=True, erase=True),
+        tiny,
+        batch=512,
+        alone=ALONE,
+    ),
+    in_memory(
+        "cifar-auto",
+        "32x32: crop with padding, flip, AutoAugment, normalise, erase",
+        Recipe(pad_crop=True, policy="cifar10", erase=True),
+        tiny,
+        batch=512,
+        alone=ALONE,
+    ),
+]
