@@ -74,8 +74,9 @@ def needed(*modules: str) -> None:
 
 def chosen(options: argparse.Namespace) -> "list[Case]":
     """The cases of these tasks, and those of these names, on the device; raises ValueError for what is neither."""
-    from augengine.bench.tasks import TASKS as found
+    from augengine.bench import tasks
 
+    found = tasks.TASKS
     cases = [case for part in found.values() for case in part if options.device in case.devices]
     picked: dict[str, Case] = {}
     for word in (part.strip() for part in options.task.split(",")):

@@ -44,7 +44,7 @@ def transform(recipe: Recipe, pil: bool = False) -> Callable[[Any], Tensor]:
         policy=lambda: policies[recipe.policy](),
     )
     tail = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD), *chosen(recipe, erase=v2.RandomErasing)]
-    return v2.Compose([*before, *([v2.PILToTensor()] if pil else []), *tail])  # type: ignore[no-any-return]
+    return v2.Compose([*before, *([v2.PILToTensor()] if pil else []), *tail])
 
 
 def image_by_image(transform: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
