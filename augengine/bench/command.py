@@ -4,12 +4,13 @@ import argparse
 import fnmatch
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from augengine.bench.method import Case, Clock, Outcome
+    from augengine.bench.method import Case, Clock
 
 TASKS = ("cifar", "imagenet", "files", "ops", "train", "scaling")
 
@@ -45,24 +46,37 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--rounds must be 1 or more, --seconds 0 or more")
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads: got {options.threads}; expected 1 or more")
+    for path in (options.json, options.plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ValueError(f"{path}: there is no folder {path.parent}")
     if options.data is not None:
         if not options.data.is_dir():
             raise ValueError(f"--data {options.data}: there is no such folder")
-        os.environ["AUGENGINE_DATA"] = str(options.data)
     needed("PIL", "torchvision")
     cases = chosen(options)
     if options.list:
         print("\n".join(f"{case.name:20} {case.about}" for case in cases))
         return 0
-    report = measure(cases, options)
-    if options.json is not None:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with data_of(options.data):
+        report = measure(cases, options)
     if options.plot is not None:
         from augengine.bench.plot import draw
 
         for path in draw(report, options.plot):
             print(path)
     return 0
+
+
+@contextmanager
+def data_of(folder: Path | None) -> Iterator[None]:
+    """Images come from this folder, where there is one: for processes that are started here, too."""
+    before = os.environ.get("AUGENGINE_DATA")
+    os.environ |= {} if folder is None else {"AUGENGINE_DATA": str(folder)}
+    try:
+        yield
+    finally:
+        os.environ.pop("AUGENGINE_DATA", None)
+        os.environ |= {} if before is None else {"AUGENGINE_DATA": before}
 
 
 def needed(*modules: str) -> None:
@@ -91,7 +105,7 @@ def chosen(options: argparse.Namespace) -> "list[Case]":
 
 
 def measure(cases: "list[Case]", options: argparse.Namespace) -> dict[str, Any]:
-    """The report that --json writes: `machine`, `settings`, and `cases` by name."""
+    """The report, which --json holds after each case, too: `machine`, `settings`, and `cases` by name."""
     from augengine import _native
     from augengine.bench.images import described
     from augengine.bench.machine import cores, machine, told
@@ -100,24 +114,23 @@ def measure(cases: "list[Case]", options: argparse.Namespace) -> dict[str, Any]:
 
     if options.isa is not None:
         _native.set_isa(options.isa)
-    clock = clock_of(options.device)
     threads = options.threads or cores()
-    settings = Settings(options.rounds, options.seconds, threads, matching(options.peers), clock)
+    settings = Settings(options.rounds, options.seconds, threads, matching(options.peers), clock_of(options.device))
     about = machine() | {"device": options.device, "images": described()}
     print(told(about), flush=True)
-    outcomes: dict[str, Outcome] = {}
+    used = {"rounds": options.rounds, "seconds": options.seconds, "threads": threads}
+    report: dict[str, Any] = {"machine": about, "settings": used, "cases": {}}
+    missing: dict[str, str] = {}
     for case in cases:
-        outcomes[case.name] = outcome = case.run(settings)
+        outcome = case.run(settings)
         progress("")
         print("\n" + "\n".join(lines(case.name, outcome)), flush=True)
-    print_end({name: how for outcome in outcomes.values() for name, how in outcome.missing.items()})
-    used = {"rounds": options.rounds, "seconds": options.seconds, "threads": threads}
-    tasks = {case.name: case.task for case in cases}
-    found = {
-        name: {"task": tasks[name], **outcome.figures, "notes": list(outcome.notes)}
-        for name, outcome in outcomes.items()
-    }
-    return {"machine": about, "settings": used, "cases": found}
+        report["cases"][case.name] = {"task": case.task, **outcome.figures, "notes": list(outcome.notes)}
+        missing |= outcome.missing
+        if options.json is not None:
+            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print_end(missing)
+    return report
 
 
 def clock_of(device: str) -> "Clock":
