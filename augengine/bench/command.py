@@ -49,9 +49,8 @@ def run(options: argparse.Namespace) -> int:
     for path in (options.json, options.plot):
         if path is not None and not path.absolute().parent.is_dir():
             raise ValueError(f"{path}: there is no folder {path.parent}")
-    if options.data is not None:
-        if not options.data.is_dir():
-            raise ValueError(f"--data {options.data}: there is no such folder")
+    if options.data is not None and not options.data.is_dir():
+        raise ValueError(f"--data {options.data}: there is no such folder")
     needed("PIL", "torchvision")
     cases = chosen(options)
     if options.list:
