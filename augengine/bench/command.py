@@ -109,7 +109,7 @@ def measure(cases: "list[Case]", options: argparse.Namespace) -> dict[str, Any]:
     from augengine.bench.images import described
     from augengine.bench.machine import cores, machine, told
     from augengine.bench.method import Settings, progress
-    from augengine.bench.table import lines
+    from augengine.bench.table import printed
 
     if options.isa is not None:
         _native.set_isa(options.isa)
@@ -120,10 +120,10 @@ def measure(cases: "list[Case]", options: argparse.Namespace) -> dict[str, Any]:
     used = {"rounds": options.rounds, "seconds": options.seconds, "threads": threads}
     report: dict[str, Any] = {"machine": about, "settings": used, "cases": {}}
     missing: dict[str, str] = {}
-    for case in cases:
+    for case, before in zip(cases, [None, *cases], strict=False):
         outcome = case.run(settings)
         progress("")
-        print("\n" + "\n".join(lines(case.name, outcome)), flush=True)
+        print("\n".join(printed(case, outcome, before)), flush=True)
         report["cases"][case.name] = {"task": case.task, **outcome.figures, "notes": list(outcome.notes)}
         missing |= outcome.missing
         if options.json is not None:

@@ -97,6 +97,15 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Cases that are printed as one table, a line each: augengine's rate, and its ratio to each of these peers."""
+
+    about: str
+    peers: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Case:
     """One thing that is measured, of the task of that name."""
 
@@ -105,6 +114,7 @@ class Case:
     about: str
     run: Callable[[Settings], Outcome]
     devices: tuple[str, ...] = ("cpu",)
+    group: Group | None = None  # for cases that follow one another
 
 
 def compare(case: str, systems: Sequence[System], settings: Settings, about: Mapping[str, Any]) -> Outcome:
