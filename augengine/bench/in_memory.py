@@ -30,7 +30,7 @@ def in_memory(
         clock = settings.clock
         sample = images(1)[0]
         batches = split(images(batch * clock.batches(batch * sample.nbytes, least=3)), batch)
-        if clock.device == "cuda":
+        if clock.gpu:
             systems = group((*on_cuda,), recipe, Work(batches, settings.threads, clock.device))
         else:
             systems = group(alone, recipe, Work(batches))

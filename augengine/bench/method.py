@@ -22,9 +22,10 @@ OURS, COPY = "augengine", "memory copy"
 
 
 class Clock(Protocol):
-    """What times a run on a device, and the device's name for torch."""
+    """What times a run on a device, the device's name for torch, and whether it stands for a GPU."""
 
     device: str
+    gpu: bool
 
     def rate(self, run: Run, images: float, seconds: float) -> float:
         """Images a second over at least `seconds` and one call; ends when the work is done, not when it is queued."""
@@ -38,7 +39,7 @@ class Clock(Protocol):
 class CpuClock:
     """The wall clock: torch's CPU operators have done their work when they return."""
 
-    device = "cpu"
+    device, gpu = "cpu", False
 
     def rate(self, run: Run, images: float, seconds: float) -> float:
         start = time.perf_counter()
