@@ -1,6 +1,7 @@
 """Shards: webdataset's samples in webdataset's order, and sentences for tars that are not whole."""
 
 import gc
+import hashlib
 import io
 import os
 import pickle
@@ -208,6 +209,27 @@ def test_fingerprint_tells_sets_apart(tmp_path):
     assert len({first, *(Shards(other).photos.fingerprint() for other in others)}) == 3
     assert Shards(tmp_path / "set", target=None).photos.fingerprint() != first
     assert re.fullmatch("[0-9a-f]{32}", first)
+
+
+def test_fingerprint_is_taken_once_for_all_epochs(monkeypatch, tmp_path):
+    class Counting:
+        taken = 0
+
+        def __init__(self, *data, **options):
+            Counting.taken += 1
+            self.digest = hashlib.blake2b(*data, **options)
+
+        def __getattr__(self, name):
+            return getattr(self.digest, name)
+
+    monkeypatch.setattr("augengine.data.shards.shards.blake2b", Counting)
+    loader = DataLoader(Shards(write_shards(tmp_path / "s")), 4, pipeline=crops(8), num_workers=1)
+    states = []
+    for _ in range(3):
+        list(loader)
+        states.append(loader.state_dict()["dataset"]["fingerprint"])
+    assert Counting.taken == 1
+    assert len(set(states)) == 1
 
 
 # The index

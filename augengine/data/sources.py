@@ -149,7 +149,9 @@ def photo_source(dataset: Dataset[Any]) -> PhotoSource | None:
     if not (fetches_as(Shards, dataset) or fetches_as(ImageFolder, dataset) or _is_torchvisions(dataset)):
         return None
     if isinstance(dataset, Shards):
-        return replace(dataset.photos, target_transform=dataset.target_transform)
+        photos, transform = dataset.photos, dataset.target_transform
+        # The same object where it can be: a copy's fingerprint would be taken anew in every epoch.
+        return photos if transform is photos.target_transform else replace(photos, target_transform=transform)
     return PhotoFiles(dataset.samples, getattr(dataset, "target_transform", None))  # type: ignore[attr-defined]
 
 
