@@ -1,19 +1,25 @@
-"""torchvision v2: on tensors and on PIL images, image by image as a DataLoader's worker would."""
+"""torchvision v2: on tensors and on PIL images, image by image as a DataLoader's worker would, and in workers."""
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from augengine.bench.images import picture
 from augengine.bench.method import KEPT, Run, System, turns
-from augengine.bench.recipe import MEAN, STD, Recipe, Work, chosen, missing
+from augengine.bench.recipe import MEAN, STD, Batch, Recipe, Work, chosen, missing
+
+ROUNDS_OF_WORKERS = 4  # batches of an epoch by workers: so many that its start and end are little of it
 
 
 def tensors(recipe: Recipe, work: Work) -> System:
     def start() -> Run:
-        return turns(image_by_image(transform(recipe)), work.batches)
+        batches = [[image.to(work.device) for image in batch] for batch in work.batches]
+        return turns(image_by_image(transform(recipe)), batches)
 
     return System("torchvision v2", start, len(work.batches[0]), missing=missing("torchvision"))
 
@@ -24,6 +30,51 @@ def pil(recipe: Recipe, work: Work) -> System:
         return turns(image_by_image(transform(recipe, pil=True)), pictures)
 
     return System("torchvision v2, PIL", start, len(work.batches[0]), missing=missing("torchvision"))
+
+
+def one_draw(recipe: Recipe, work: Work) -> System:
+    """The whole batch at once."""
+
+    def start() -> Run:
+        return turns(transform(recipe), [torch.stack(batch).to(work.device) for batch in work.batches])
+
+    note = "draws once for the whole batch, where all others draw for each image"
+    options: dict[str, Any] = {"missing": missing("torchvision"), "note": note}
+    return System("torchvision v2, one draw", start, len(work.batches[0]), work.threads, **options)
+
+
+def workers(recipe: Recipe, work: Work) -> System:
+    """On tensors, in the worker processes of a DataLoader.
+
+    A call is an epoch, from asking for the first batch to having the last, of as many batches for each worker; the
+    workers stay. What they would prepare while other systems are measured is so neither given nor charged to anyone.
+    """
+    size, epoch = len(work.batches[0]), ROUNDS_OF_WORKERS * work.threads
+
+    def start() -> Run:
+        images = [image for batch in work.batches for image in batch]
+        dataset = Transformed(images, transform(recipe), epoch * size)
+        loader = DataLoader(dataset, size, num_workers=work.threads, persistent_workers=True)
+        return lambda: deque(loader, maxlen=1).pop()
+
+    note = f"a call is an epoch of {epoch} batches, {ROUNDS_OF_WORKERS} a worker"
+    options: dict[str, Any] = {"warmups": 1, "missing": missing("torchvision"), "note": note}
+    return System("torchvision v2, DataLoader", start, epoch * size, work.threads, **options)
+
+
+@dataclass(frozen=True)
+class Transformed(Dataset[Tensor]):
+    """So many images, which come again where there are fewer."""
+
+    images: Batch
+    transform: Callable[[Any], Tensor]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(self.images[index % len(self.images)])
 
 
 def transform(recipe: Recipe, pil: bool = False) -> Callable[[Any], Tensor]:

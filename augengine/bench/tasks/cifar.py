@@ -3,9 +3,8 @@
 from augengine.bench.images import tiny
 from augengine.bench.in_memory import in_memory
 from augengine.bench.recipe import Recipe
-from augengine.bench.systems import torchvision
+from augengine.bench.systems import albumentations, by_hand, dali, kornia, pillow, torchvision
 
-ALONE = (torchvision.tensors, torchvision.pil)
 CASES = [
     in_memory(
         "cifar-plain",
@@ -13,7 +12,9 @@ CASES = [
         Recipe(pad_crop=True, erase=True),
         tiny,
         batch=512,
-        alone=ALONE,
+        alone=(torchvision.tensors, torchvision.pil, albumentations.arrays, pillow.alone),
+        together=(torchvision.workers, kornia.eager, kornia.compiled, by_hand.compiled, dali.in_memory),
+        on_cuda=(torchvision.one_draw, kornia.eager, kornia.compiled, by_hand.compiled, dali.in_memory),
     ),
     in_memory(
         "cifar-auto",
@@ -21,6 +22,8 @@ CASES = [
         Recipe(pad_crop=True, policy="cifar10", erase=True),
         tiny,
         batch=512,
-        alone=ALONE,
+        alone=(torchvision.tensors, torchvision.pil),
+        together=(torchvision.workers, kornia.eager, dali.in_memory),
+        on_cuda=(torchvision.one_draw, kornia.eager, dali.in_memory),
     ),
 ]
