@@ -52,3 +52,11 @@ def gpu(request):
 def nothing_left_of_another_file():
     """Errors that pytest reports hold the iterations which they left, and those their threads."""
     gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def malloc_stays_as_it_is():
+    """`augengine bench` has malloc keep what it has had, which tests that look at the process's memory don't expect."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("augengine.bench.machine.keep_memory", lambda: False)
+        yield

@@ -76,7 +76,7 @@ def test_figures_are_printed_and_written(capsys, tmp_path):
     report = json.loads(path.read_text())
     assert list(report) == ["machine", "settings", "cases"]
     assert {"date", "cpu", "cores", "isa", "commit", "versions", "device", "images"} <= report["machine"].keys()
-    assert report["settings"] == {"rounds": 2, "seconds": 0.3, "threads": 3}
+    assert report["settings"] == {"rounds": 2, "seconds": 0.3, "threads": 3, "keeps_memory": False}
     assert list(report["cases"]) == ["cifar-plain", "cifar-auto"]
     assert report["cases"]["cifar-plain"]["rows"][1]["ratio"] == 0.5
     assert "0.50x" in printed  # a case that is lost

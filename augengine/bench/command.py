@@ -107,7 +107,7 @@ def measure(cases: "list[Case]", options: argparse.Namespace) -> dict[str, Any]:
     """The report, which --json holds after each case, too: `machine`, `settings`, and `cases` by name."""
     from augengine import _native
     from augengine.bench.images import described
-    from augengine.bench.machine import cores, machine, told
+    from augengine.bench.machine import cores, keep_memory, machine, told
     from augengine.bench.method import Settings, progress
     from augengine.bench.table import printed
 
@@ -117,7 +117,8 @@ def measure(cases: "list[Case]", options: argparse.Namespace) -> dict[str, Any]:
     settings = Settings(options.rounds, options.seconds, threads, matching(options.peers), clock_of(options.device))
     about = machine() | {"device": options.device, "images": described()}
     print(told(about), flush=True)
-    used = {"rounds": options.rounds, "seconds": options.seconds, "threads": threads}
+    used: dict[str, Any] = {"rounds": options.rounds, "seconds": options.seconds, "threads": threads}
+    used["keeps_memory"] = keep_memory()
     report: dict[str, Any] = {"machine": about, "settings": used, "cases": {}}
     missing: dict[str, str] = {}
     for case, before in zip(cases, [None, *cases], strict=False):

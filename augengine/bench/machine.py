@@ -1,5 +1,6 @@
 """What the figures were measured on, and with what."""
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -67,3 +68,17 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def keep_memory() -> bool:
+    """Has glibc's malloc map nothing by itself and give nothing back, for the rest of the process; whether it does.
+
+    PyTorch's tuning guide gets as much from jemalloc. Without it, libraries that make large tensors in every call
+    (Kornia most) spend more time on fresh pages than on pixels. Those it keeps are some hundred megabytes.
+    """
+    mmap_max, trim_threshold, top_pad = -4, -1, -2  # the numbers of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, or another system
+        return False
+    return all([mallopt(mmap_max, 0), mallopt(trim_threshold, 2**31 - 1), mallopt(top_pad, 2**28)])
