@@ -1,6 +1,5 @@
 """The benchmark command runs, can lose, and compares what is comparable. Nothing here looks at a time."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -16,11 +15,6 @@ from benchmarks.measure import Comparison, Settings, System, compare
 
 ROOT = Path(__file__).resolve().parent.parent
 NORMALIZE = systems.Recipe(flip=False)
-PEERS = {
-    "torchvision": [systems.torchvision, systems.torchvision_pil],
-    "kornia": [lambda recipe, batches: systems.kornia(recipe, batches, threads=1)],
-    "albumentations": [systems.albumentations],
-}
 ONCE = Settings(rounds=1, seconds=0.0)
 
 
@@ -95,29 +89,6 @@ def test_what_is_not_installed_is_named_and_its_figure_stays_empty():
     assert calls == []
     assert outcome.missing == {"peer": "pip install peer"}
     assert outcome.lines[1].split()[-1] == "-"
-
-
-@pytest.mark.parametrize("module", PEERS)
-@pytest.mark.filterwarnings("ignore")  # the peers' own
-def test_peers_make_the_same_batch(module):
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{module} is not installed")
-    images = [noise(32, 32), gradient(32, 32)]
-    ours = systems.augengine(NORMALIZE, [images]).start()()
-    for make in PEERS[module]:
-        theirs = make(NORMALIZE, [images]).start()()
-        assert theirs.shape == ours.shape == (2, 3, 32, 32)
-        assert theirs.dtype == ours.dtype == torch.float32
-        assert theirs.is_contiguous()
-        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
-
-
-def test_later_batches_are_finished_too():
-    pytest.importorskip("torchvision")
-    batches = [[noise(32, 32)], [gradient(32, 32)]]
-    ours, theirs = (make(NORMALIZE, batches).start() for make in (systems.augengine, systems.torchvision))
-    for _ in range(7):  # from the fourth on, into batches that are there already
-        torch.testing.assert_close(theirs(), ours(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")
