@@ -23,13 +23,19 @@ def joined(batch: Batch, device: str = "cpu") -> Tensor | Batch:
 
 
 def memory_copy(recipe: Recipe, work: Work) -> System:
-    """The images/s at which the memory copies as many bytes as the recipe must move, read and written together."""
-    count = len(work.batches[0])
-    finished = 4 * 3 * side_of(recipe, work.batches) ** 2
-    copied = count * finished  # of each of KEPT buffers
+    """The copy of what the recipe must move, in buffers of a finished batch's size."""
+    finished = len(work.batches[0]) * 4 * 3 * side_of(recipe, work.batches) ** 2
+    return copying(finished, bytes_an_image(recipe, work.batches), work.threads, work.device)
+
+
+def copying(copied: int, bytes_an_image: float, threads: int = 1, device: str = "cpu") -> System:
+    """The images/s at which memory copies as many bytes as must be moved for an image, read and written together.
+
+    `copied` bytes are in each of KEPT buffers.
+    """
 
     def start() -> Run:
-        sources, targets = (torch.ones(KEPT, copied, dtype=torch.uint8, device=work.device) for _ in range(2))
+        sources, targets = (torch.ones(KEPT, copied, dtype=torch.uint8, device=device) for _ in range(2))
         return turns(lambda pair: pair[1].copy_(pair[0]), list(zip(sources, targets, strict=True)))
 
-    return System(COPY, start, 2 * copied / bytes_an_image(recipe, work.batches), work.threads)
+    return System(COPY, start, 2 * copied / bytes_an_image, threads)
