@@ -1,6 +1,11 @@
 """The tasks of `augengine bench`, a file each: which images, which recipe, which systems."""
 
 from augengine.bench.method import Case
-from augengine.bench.tasks import cifar, imagenet, ops
+from augengine.bench.tasks import cifar, imagenet, ops, scaling
 
-TASKS: dict[str, list[Case]] = {"cifar": cifar.CASES, "imagenet": imagenet.CASES, "ops": ops.CASES}
+TASKS: dict[str, list[Case]] = {
+    "cifar": cifar.CASES,
+    "imagenet": imagenet.CASES,
+    "ops": ops.CASES,
+    "scaling": scaling.CASES,
+}
