@@ -1,4 +1,4 @@
-# make install | test | soak | sanitize | demo | lint | bench | docs | docs-serve | exactness | dist. Each installs first where needed, into .venv; quiet when all is well.
+# make install | test | soak | sanitize | demo | lint | bench | bench-guard | docs | docs-serve | exactness | dist. Each installs first where needed, into .venv; quiet when all is well.
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
 VENV := .venv
@@ -14,7 +14,7 @@ export GOMP_SPINCOUNT ?= 2000
 MODULES := $(shell find augengine -name '*.py' | LC_ALL=C sort | cksum)
 $(shell test "$$(cat $(VENV)/.modules 2>/dev/null)" = "$(MODULES)" || rm -f $(STAMP))
 
-.PHONY: install test soak sanitize demo lint bench docs docs-serve exactness dist clean
+.PHONY: install test soak sanitize demo lint bench bench-guard docs docs-serve exactness dist clean
 
 install: $(STAMP)
 
@@ -53,6 +53,9 @@ lint: install
 bench: install
 	@mkdir -p build && $(BIN)/augengine bench --json build/bench.json
 	@echo && $(BIN)/python -m benchmarks.figures --beside build/bench.json
+
+bench-guard: install
+	@$(BIN)/python -m benchmarks.guard
 
 docs: install
 	@$(BIN)/python -m docs.generate
