@@ -46,6 +46,21 @@ class Work:
     device: str = "cpu"
 
 
+@dataclass(frozen=True)
+class Epochs:
+    """What every system of a case on files gets: epochs over JPEGs, in whole batches, on so many cores."""
+
+    paths: Sequence[str]
+    batch: int
+    threads: int = 1
+    device: str = "cpu"
+
+    @property
+    def batches(self) -> int:
+        """Of an epoch."""
+        return len(self.paths) // self.batch
+
+
 def missing(module: str) -> str:
     """The pip command that installs a module; nothing where it is there."""
     try:

@@ -2,20 +2,22 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from augengine.bench.images import pixels
 from augengine.bench.method import Run, System
-from augengine.bench.recipe import MEAN, STD, Recipe, Work, missing, side_of
+from augengine.bench.recipe import MEAN, STD, Epochs, Recipe, Work, missing, side_of
 
 BURST, AHEAD = 8, 2  # batches a call from memory; batches on their way at a time
 TRANSLATE = 150 / 331  # of the side: the most that torchvision's AutoAugment and RandAugment translate
 Graph = Any
+Outputs = Callable[[Any, Any], Any]  # of DALI's fn and types what a graph gives
 
 
 def in_memory(recipe: Recipe, work: Work) -> System:
@@ -41,25 +43,32 @@ def in_memory(recipe: Recipe, work: Work) -> System:
     return System("DALI", start, images, work.threads, warmups=1, missing=missing("nvidia.dali"), note=note(recipe))
 
 
-def from_files(recipe: Recipe, paths: Sequence[str], batch: int, threads: int, device: str = "cpu") -> System:
-    """An epoch over the files a call; on CUDA their JPEG data is decoded there, too."""
+def from_files(recipe: Recipe, epochs: Epochs) -> System:
+    """On CUDA the JPEGs are decoded there, too."""
+
+    def outputs(fn: Any, types: Any) -> Any:
+        images = decoded_region(fn, types, epochs)
+        images = fn.resize(images, size=(224, 224), interp_type=types.INTERP_LINEAR)
+        return finished(recipe, images, 224, fn, types)
+
+    return over_files("DALI", outputs, epochs, note(recipe))
+
+
+def over_files(name: str, outputs: Outputs, epochs: Epochs, note: str = "") -> System:
+    """A call is an epoch."""
 
     def start() -> Run:
-        def outputs(fn: Any, types: Any) -> Any:
-            images = decoded_region(fn, types, paths, device)
-            images = fn.resize(images, size=(224, 224), interp_type=types.INTERP_LINEAR)
-            return finished(recipe, images, 224, fn, types)
+        return burst(built(outputs, epochs.batch, epochs.threads, epochs.device == "cuda"), epochs.batches)
 
-        return burst(built(outputs, batch, threads, device == "cuda"), len(paths) // batch)
-
-    return System("DALI", start, len(paths), threads, warmups=1, missing=missing("nvidia.dali"), note=note(recipe))
+    options: dict[str, Any] = {"missing": missing("nvidia.dali"), "note": note}
+    return System(name, start, len(epochs.paths), epochs.threads, warmups=1, **options)
 
 
 def note(recipe: Recipe) -> str:
     """What can't be equal."""
     parts = {
-        "policy": "auto_aug of the same sub-policies, with nearest neighbours and black as torchvision fills; its "
-        "magnitudes, Equalize, Sharpness and Contrast are its own",
+        "policy": "its auto_aug, told to take nearest neighbours and black as torchvision does; magnitudes, Equalize, "
+        "Sharpness and Contrast are its own",
         "jitter": "color_twist has one order of brightness, contrast and saturation, with contrast about mid-grey",
         "erase": "erases before it normalises, with the mean as uint8 has it, which is faster",
     }
@@ -75,13 +84,25 @@ def region() -> dict[str, Any]:
     return {"random_aspect_ratio": [3 / 4, 4 / 3], "random_area": [0.08, 1.0]}
 
 
-def decoded_region(fn: Any, types: Any, paths: Sequence[str], device: str = "cpu") -> Any:
-    where = {"device": "mixed" if device == "cuda" else "cpu"}
-    return fn.decoders.image_random_crop(encoded(fn, paths), output_type=types.RGB, **where, **region())
+def decoded(fn: Any, types: Any, epochs: Epochs) -> Any:
+    """Whole photos."""
+    return fn.decoders.image(encoded(fn, epochs), output_type=types.RGB, device=placed(epochs.device))
 
 
-def encoded(fn: Any, paths: Sequence[str]) -> Any:
-    return fn.readers.file(files=list(paths), name="files")[0]
+def decoded_region(fn: Any, types: Any, epochs: Epochs) -> Any:
+    """The region of a RandomResizedCrop."""
+    return fn.decoders.image_random_crop(
+        encoded(fn, epochs), output_type=types.RGB, device=placed(epochs.device), **region()
+    )
+
+
+def placed(device: str) -> str:
+    """Where a decoder works: "mixed" takes the file's bytes from the CPU to the GPU."""
+    return "mixed" if device == "cuda" else "cpu"
+
+
+def encoded(fn: Any, epochs: Epochs) -> Any:
+    return fn.readers.file(files=list(epochs.paths), name="files")[0]
 
 
 def finished(recipe: Recipe, images: Any, side: int, fn: Any, types: Any) -> Any:
@@ -107,8 +128,8 @@ def augmented(policy: str, images: Any, side: int, types: Any) -> Any:
     """torchvision's policies in DALI's words: its `image_net` is another table, `reduced_image_net` is this one."""
     from nvidia.dali.auto_aug import auto_augment, rand_augment, trivial_augment
 
-    like = {"fill_value": 0, "interp_type": types.INTERP_NN}
-    part = {"shape": (side, side), "max_translate_rel": TRANSLATE}
+    like: dict[str, Any] = {"fill_value": 0, "interp_type": types.INTERP_NN}
+    part: dict[str, Any] = {"shape": (side, side), "max_translate_rel": TRANSLATE}
     policies: dict[str, Callable[[], Any]] = {
         "cifar10": lambda: auto_augment.auto_augment(images, "reduced_cifar10", **like, **part),
         "imagenet": lambda: auto_augment.auto_augment(images, "reduced_image_net", **like),
@@ -130,12 +151,12 @@ def erased(images: Any, fn: Any) -> Any:
     return fn.erase(images, fill_value=[round(255 * v) for v in MEAN], **box)
 
 
-def built(outputs: Callable[[Any, Any], Any], batch: int, threads: int, gpu: bool = False) -> Graph:
+def built(outputs: Outputs, batch: int, threads: int, gpu: bool = False) -> Graph:
     """The graph of these outputs, with conditionals, which auto_aug needs."""
-    from nvidia import dali
     from nvidia.dali import fn, types
+    from nvidia.dali.pipeline import pipeline_def
 
-    @dali.pipeline_def(enable_conditionals=True)  # type: ignore[untyped-decorator, unused-ignore]
+    @pipeline_def(enable_conditionals=True)
     def graph() -> Any:
         return outputs(fn, types)
 
@@ -155,7 +176,7 @@ def burst(graph: Graph, batches: int) -> Run:
             graph.schedule_run()
         for done in range(batches):
             (batch,) = graph.outputs()
-            last = torch.from_dlpack(batch.as_tensor()) if batch.is_dense_tensor() else batch
+            last = from_dlpack(batch.as_tensor()) if batch.is_dense_tensor() else batch
             if done + ahead < batches:
                 graph.schedule_run()
         return last

@@ -18,9 +18,7 @@ def pil(recipe: Recipe, work: Work) -> System:
         pictures = [[picture(image) for image in batch] for batch in work.batches]
         return turns(image_by_image(transform(recipe)), pictures)
 
-    note = "its policies resample bilinearly, fill with the mean, and have magnitudes of their own"
-    options: dict[str, Any] = {"missing": missing("timm"), "note": note if recipe.policy else ""}
-    return System("timm", start, len(work.batches[0]), **options)
+    return System("timm", start, len(work.batches[0]), missing=missing("timm"), note=note(recipe))
 
 
 def transform(recipe: Recipe) -> Callable[[Any], Tensor]:
@@ -43,3 +41,9 @@ def transform(recipe: Recipe) -> Callable[[Any], Tensor]:
     crop_and_flip, colours, finish = create_transform(224, **options)
     before = crop_and_flip.transforms if recipe.resized_crop else crop_and_flip.transforms[1:]
     return Compose([*before, *colours.transforms, *finish.transforms])
+
+
+def note(recipe: Recipe) -> str:
+    """What can't be equal."""
+    policies = "its policies resample bilinearly, fill with the mean, and have magnitudes of their own"
+    return policies if recipe.policy else ""

@@ -1,11 +1,12 @@
 """The tasks of `augengine bench`, a file each: which images, which recipe, which systems."""
 
 from augengine.bench.method import Case
-from augengine.bench.tasks import cifar, imagenet, ops, scaling
+from augengine.bench.tasks import cifar, files, imagenet, ops, scaling
 
 TASKS: dict[str, list[Case]] = {
     "cifar": cifar.CASES,
     "imagenet": imagenet.CASES,
+    "files": files.CASES,
     "ops": ops.CASES,
     "scaling": scaling.CASES,
 }
