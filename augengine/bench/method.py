@@ -144,7 +144,7 @@ def interleaved(
                 runs[system.label]()
         except Exception as error:  # whatever a library raises; the others go on
             runs.pop(system.label, None)
-            failed[system.label] = (f"{type(error).__name__}: {error}".splitlines() or ["?"])[0][:200]
+            failed[system.label] = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             if system.name == OURS:
                 raise
     rates: dict[str, list[float]] = {label: [] for label in runs}
