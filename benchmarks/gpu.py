@@ -112,14 +112,15 @@ def filled(row: Row, measured: Any, copy: float) -> Row:
 
 
 def measure(card: Any, recipe: Any, rounds: int, copy: float) -> Iterator[Row]:
-    from benchmarks.gpu_card import interleaved, rotating
+    from augengine.bench.method import turns
+    from benchmarks.gpu_card import interleaved
     from benchmarks.gpu_recipes import engines
 
     for batch, goal in recipe.goals.items():
         batches = batches_of(card, recipe, batch)
         runs, missing = engines(recipe, card)
         with card.engine():
-            found = interleaved(card, {name: rotating(run, batches) for name, run in runs.items()}, rounds)
+            found = interleaved(card, {name: turns(run, batches) for name, run in runs.items()}, rounds)
         for name, measured in found.items():
             ours = name == "augengine"
             goals = {"goal_share": goal, "goal_host_us": recipe.host_goal_us} if ours else {}
@@ -151,10 +152,10 @@ def measure_files(card: Any, data: str | None, rounds: int, copy: float) -> Iter
 
 def profile(card: Any, recipe: Any) -> None:
     """Prints the time of each kernel over some calls, for each batch size."""
-    from benchmarks.gpu_card import rotating
+    from augengine.bench.method import turns
 
     for batch in recipe.goals:
-        run = rotating(recipe.pipeline(), batches_of(card, recipe, batch))
+        run = turns(recipe.pipeline(), batches_of(card, recipe, batch))
         with card.engine():
             card.seconds(run, 3)
             with torch.profiler.profile(activities=card.profiled()) as profiler:

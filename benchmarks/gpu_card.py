@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-Run = Callable[[], object]
-KEPT = 3  # outputs that stay alive, so that their memory rotates
+from augengine.bench.cuda_clock import batches_beyond_cache, device_seconds
+from augengine.bench.method import KEPT, Run
+
 WARMUPS = 24  # more than there are batches, each of which may have a graph of its own
 
 
@@ -31,20 +32,13 @@ class Card:
 
     def batches_of(self, batch_bytes: int) -> int:
         """Enough batches that a turn through them is twice what L2 holds."""
-        l2 = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 64 << 20)
-        return max(KEPT, -(-2 * l2 // batch_bytes))
+        return batches_beyond_cache(batch_bytes, KEPT)
 
     def synchronize(self) -> None:
         torch.cuda.synchronize()
 
     def seconds(self, run: Run, repeats: int) -> float:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        for _ in range(repeats):
-            run()
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end)) / 1e3
+        return device_seconds(run, repeats)
 
     def peak_bytes(self, run: Run) -> int:
         """Beyond what is there before a call."""
@@ -195,16 +189,3 @@ def copy_bandwidth(card: Card, rounds: int) -> float:
     if measured.error:
         sys.exit(f"a copy on the GPU fails: {measured.error}")
     return 2 * source.numel() / statistics.median(measured.seconds)
-
-
-def rotating(run: Callable[[torch.Tensor], object], batches: list[torch.Tensor]) -> Run:
-    """Calls `run` on one batch after the other and holds the last outputs, so that their memory rotates too."""
-    outputs: list[object] = [None] * KEPT
-    turn = 0
-
-    def step() -> None:
-        nonlocal turn
-        outputs[turn % KEPT] = run(batches[turn % len(batches)])
-        turn += 1
-
-    return step

@@ -35,7 +35,8 @@ class CudaClock:
         return device_seconds(run, calls)
 
     def batches(self, batch_bytes: int, least: int) -> int:
-        return max(least, -(-2 * cache_bytes() // batch_bytes))
+        """As `Clock.batches`."""
+        return batches_beyond_cache(batch_bytes, least)
 
 
 def device_seconds(run: Run, calls: int) -> float:
@@ -51,6 +52,7 @@ def device_seconds(run: Run, calls: int) -> float:
     return float(start.elapsed_time(end)) / 1e3
 
 
-def cache_bytes() -> int:
-    """What the L2 holds."""
-    return int(getattr(torch.cuda.get_device_properties(), "L2_cache_size", CACHE_BYTES))
+def batches_beyond_cache(batch_bytes: int, least: int) -> int:
+    """Enough that a turn through them is twice what the L2 holds."""
+    cache = int(getattr(torch.cuda.get_device_properties(), "L2_cache_size", CACHE_BYTES))
+    return max(least, -(-2 * cache // batch_bytes))

@@ -10,20 +10,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from augengine import _native
 
 PACKAGES = (
     *("augengine", "torch", "numpy", "pillow", "torchvision", "kornia", "albumentationsx", "albumentations", "timm"),
-    *("nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13"),
+    *("nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13", "cuda-core"),
 )
 
 
 def machine() -> dict[str, Any]:
-    """Date, CPU, usable cores, load, instruction set, commit and versions."""
+    """Date, CPU, usable cores, GPU, load, instruction set, commit and versions."""
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": cpu_name(),
         "cores": cores(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "isa": _native.isa(),
         "commit": commit(),

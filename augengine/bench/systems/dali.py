@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from augengine.bench.images import pixels
 from augengine.bench.method import Run, System
-from augengine.bench.recipe import MEAN, STD, Epochs, Recipe, Work, missing, side_of
+from augengine.bench.recipe import MEAN, STD, Batch, Epochs, Recipe, Work, missing, side_of
 
 BURST, AHEAD = 8, 2  # batches a call from memory; batches on their way at a time
 TRANSLATE = 150 / 331  # of the side: the most that torchvision's AutoAugment and RandAugment translate
@@ -25,7 +24,7 @@ def in_memory(recipe: Recipe, work: Work) -> System:
 
     def start() -> Run:
         gpu = work.device == "cuda"
-        batches = cycle([[laid_out(image, work.device) for image in batch] for batch in work.batches])
+        batches = cycle([laid_out(batch, work.device) for batch in work.batches])
         side = side_of(recipe, work.batches)
 
         def outputs(fn: Any, types: Any) -> Any:
@@ -75,8 +74,15 @@ def note(recipe: Recipe) -> str:
     return "; ".join(text for part, text in parts.items() if getattr(recipe, part))
 
 
-def laid_out(image: Tensor, device: str) -> Any:
-    return image.permute(1, 2, 0).contiguous().to(device) if device == "cuda" else pixels(image)
+def laid_out(batch: Batch, device: str) -> Any:
+    """(B, H, W, 3) where the images have one size, else a list of (H, W, 3); as NumPy has it, or on CUDA."""
+    if len({image.shape for image in batch}) == 1:
+        return placed(torch.stack(batch).permute(0, 2, 3, 1), device)
+    return [placed(image.permute(1, 2, 0), device) for image in batch]
+
+
+def placed(images: Tensor, device: str) -> Any:
+    return images.contiguous().to(device) if device == "cuda" else images.contiguous().numpy()
 
 
 def region() -> dict[str, Any]:
@@ -86,19 +92,19 @@ def region() -> dict[str, Any]:
 
 def decoded(fn: Any, types: Any, epochs: Epochs) -> Any:
     """Whole photos."""
-    return fn.decoders.image(encoded(fn, epochs), output_type=types.RGB, device=placed(epochs.device))
+    return fn.decoders.image(encoded(fn, epochs), output_type=types.RGB, device=decoder_device(epochs))
 
 
 def decoded_region(fn: Any, types: Any, epochs: Epochs) -> Any:
     """The region of a RandomResizedCrop."""
     return fn.decoders.image_random_crop(
-        encoded(fn, epochs), output_type=types.RGB, device=placed(epochs.device), **region()
+        encoded(fn, epochs), output_type=types.RGB, device=decoder_device(epochs), **region()
     )
 
 
-def placed(device: str) -> str:
-    """Where a decoder works: "mixed" takes the file's bytes from the CPU to the GPU."""
-    return "mixed" if device == "cuda" else "cpu"
+def decoder_device(epochs: Epochs) -> str:
+    """`mixed` takes a file's bytes from the CPU to the GPU."""
+    return "mixed" if epochs.device == "cuda" else "cpu"
 
 
 def encoded(fn: Any, epochs: Epochs) -> Any:
