@@ -22,7 +22,7 @@ from torch.utils.data import Subset
 
 from augengine.data import DataLoader, Shards
 from augengine.data.shards import index_cache
-from augengine.data.shards.address import expand_braces
+from augengine.data.shards.address import expand_braces, pieces
 from augengine.data.sources import photo_source
 
 
@@ -113,6 +113,30 @@ def test_ways_to_name_the_same_shards(tmp_path):
     fsspec_ways = [f"file://{folder}/", f"file://{folder}/s-*.tar", f"file://{folder}/s-{{000..002}}.tar"]
     assert {Shards(way).photos.fingerprint() for way in [*ways, *fsspec_ways]} == {Shards(folder).photos.fingerprint()}
     assert Shards(folder).targets.tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("threads", [1, 8, 16])
+@pytest.mark.parametrize("count", [1, 7, 63, 64, 150, 10_000])
+def test_tasks_of_threads_have_every_shard_once_in_order(count, threads):
+    tasks = pieces(count, threads)
+    assert [number for task in tasks for number in task] == list(range(count))
+    assert len(tasks) >= min(count, threads)
+
+
+def test_many_shards_keep_their_order(tmp_path):
+    shards = Shards(write_shards(tmp_path / "set", shards=150, samples=2))
+    assert shards.targets.tolist() == list(range(300))
+    assert shards.urls == sorted(shards.urls)
+    assert Shards(tmp_path / "set").targets.tolist() == list(range(300))
+
+
+def test_damage_among_many_shards_is_named_and_ends_the_reading(indexed, monkeypatch, tmp_path):
+    monkeypatch.setattr(index_cache, "THREADS", 1)
+    folder = write_shards(tmp_path / "set", shards=150, samples=1)
+    (folder / "s-003.tar").write_bytes(b"no tar")
+    with pytest.raises(ValueError, match=r"s-003\.tar"):
+        Shards(folder)
+    assert indexed == [f"s-{k:03d}.tar" for k in range(4)]
 
 
 def test_first_suffix_of_a_sample_is_its_photo(tmp_path):

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 REQUESTS = 16  # at once, to ask remote shards for their sizes
+PIECE = 16  # shards a task at most
 WHEN_CHANGED = (
     *("ETag", "etag", "checksum", "md5Hash", "crc32c", "content_hash", "generation", "mtime", "created"),
     *("LastModified", "last_modified", "updated", "modified"),
@@ -51,7 +52,14 @@ def find_shards(urls: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     if not found:
         raise ValueError(f"Shards.urls: {urls!r} names no shard; expected one tar or more")
     with ThreadPoolExecutor(REQUESTS) as threads:
-        return list(threads.map(lambda url: _describe(url, options), found))
+        parts = threads.map(lambda part: [_describe(found[k], options) for k in part], pieces(len(found), REQUESTS))
+        return [shard for part in parts for shard in part]
+
+
+def pieces(count: int, threads: int) -> list[range]:
+    """The numbers of all shards in tasks, some for each thread: a task for each of many costs more than its file."""
+    size = max(1, min(PIECE, count // (4 * threads)))
+    return [range(at, min(at + size, count)) for at in range(0, count, size)]
 
 
 def filesystem(url: str, options: Options) -> tuple[Any, str]:

@@ -14,12 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
+from threading import Event
 from uuid import uuid4
 
 import numpy as np
 
 from augengine.data.file_lock import locked
-from augengine.data.shards.address import Shard
+from augengine.data.shards.address import Shard, pieces
 from augengine.data.shards.files import ShardFiles
 from augengine.data.shards.tar_index import RECORD, Layout, TarIndex, index_tar
 
@@ -32,12 +33,22 @@ log = logging.getLogger("augengine")
 
 def index_shards(shards: Sequence[Shard], layout: Layout, folder: Path, files: ShardFiles) -> list[TarIndex]:
     """The index of each shard, from `folder` or from the tar itself; says on stderr how far it is every few seconds."""
-    with ThreadPoolExecutor(_threads(shards, files)) as threads:
-        tasks = [threads.submit(_index, number, layout, folder, files) for number in range(len(shards))]
+    count, failed = _threads(shards, files), Event()
+
+    def part(numbers: range) -> list[TarIndex]:
         try:
-            _say_progress(tasks)
-            return [task.result() for task in tasks]
+            return [_index(number, layout, folder, files) for number in numbers if not failed.is_set()]
         except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(count) as threads:
+        tasks = [threads.submit(part, numbers) for numbers in pieces(len(shards), count)]
+        try:
+            _say_progress(tasks, len(shards))
+            return [index for task in tasks for index in task.result()]
+        except BaseException:
+            failed.set()
             threads.shutdown(cancel_futures=True)
             raise
         finally:
@@ -51,15 +62,16 @@ def _threads(shards: Sequence[Shard], files: ShardFiles) -> int:
     return min(THREADS, max(1, files.store.limit // (2 * max(shard.size for shard in shards) + 1)))
 
 
-def _say_progress(tasks: Sequence[Future[TarIndex]]) -> None:
+def _say_progress(tasks: Sequence[Future[list[TarIndex]]], count: int) -> None:
     began = said = time.monotonic()
-    for done, task in enumerate(as_completed(tasks), 1):
-        task.result()
+    done = 0
+    for task in as_completed(tasks):
+        done += len(task.result())
         if (now := time.monotonic()) > said + SILENT_S:
             said = now
-            print(f"augengine: indexed {done} of {len(tasks)} shards", file=sys.stderr, flush=True)
+            print(f"augengine: indexed {done} of {count} shards", file=sys.stderr, flush=True)
     if said > began:
-        print(f"augengine: indexed {len(tasks)} shards in {said - began:.0f} s", file=sys.stderr, flush=True)
+        print(f"augengine: indexed {count} shards in {said - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _index(number: int, layout: Layout, folder: Path, files: ShardFiles) -> TarIndex:
