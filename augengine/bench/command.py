@@ -52,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
     if options.data is not None and not options.data.is_dir():
         raise ValueError(f"--data {options.data}: there is no such folder")
     needed("PIL", "torchvision")
+    if options.plot is not None:
+        import augengine.bench.plot  # noqa: F401  # says what it needs before anything is measured
     cases = chosen(options)
     if options.list:
         print("\n".join(f"{case.name:20} {case.about}" for case in cases))

@@ -45,7 +45,7 @@ def threads(recipe: Recipe, about: str, images: Callable[[int], Batch], batch: i
         ]
         sweep = swept(name, curves, settings)
         paces, ratios = series(sweep, Axes("threads")), speedups(sweep, Axes("threads", "times one thread"))
-        return sweep.outcome(f"{about}, batch {batch}: threads", [*paces, *ratios])
+        return sweep.outcome(f"{about}; batch {batch}", [*paces, *ratios])
 
     return found
 
@@ -70,7 +70,7 @@ def batch_size(
         sweep = swept(name, curves, settings)
         notes = ["small batches, and what becomes of them, stay in the CPU's caches"]
         found = series(sweep, Axes("images a batch"))
-        return sweep.outcome(f"{about}, one thread: the size of the batch", found, notes)
+        return sweep.outcome(f"{about}; one thread", found, notes)
 
     return found
 
@@ -92,7 +92,7 @@ def side(name: str, settings: Settings) -> Outcome:
     ]
     sweep = swept(name, curves, settings)
     found = series(sweep, Axes("pixels of a side", "megapixels/s"))
-    return sweep.outcome("flip, AutoAugment, normalise, one thread: the size of the image", found)
+    return sweep.outcome("flip, AutoAugment, normalise; one thread", found)
 
 
 def ops(name: str, settings: Settings) -> Outcome:
@@ -104,7 +104,7 @@ def ops(name: str, settings: Settings) -> Outcome:
     ]
     sweep = swept(name, curves, settings)
     notes = [f"pointwise: the first n of {', '.join(type(op).__name__ for op in pointwise(ae, OPS[-1]))}"]
-    about = f"decoded 224x224, normalised, batch {OPS_BATCH}, one thread: ops before it"
+    about = f"224x224: a number of ops, normalise; batch {OPS_BATCH}, one thread"
     return sweep.outcome(about, series(sweep, Axes("ops an image")), notes)
 
 
@@ -146,7 +146,7 @@ def torchvisions_chain(chain: Chain, count: int, batches: list[Batch]) -> System
 
 
 def memory(name: str, settings: Settings) -> Outcome:
-    about = "flip, AutoAugment, normalise, erase, 224x224: peak memory beyond the images and the finished batch"
+    about = f"{ABOUT_IMAGENET}; peak memory beyond the images and the finished batch"
     if reason := memory_use.why_not():
         return Outcome({"about": about, "series": []}, [f"not measured: {reason}"])
     sweep = Sweep({}, list(MEMORY_NOTES))
