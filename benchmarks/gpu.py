@@ -27,7 +27,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -165,19 +164,11 @@ def profile(card: Any, recipe: Any) -> None:
         print(profiler.key_averages().table(sort_by=key, row_limit=25), flush=True)
 
 
-def versions() -> dict[str, str]:
-    found = {"python": sys.version.split()[0]}
-    for name in ("augengine", "torch", "numpy", "cuda-core", "kornia", "torchvision"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def made_with() -> dict[str, Any]:
+    """Versions and commit."""
+    from augengine.bench.machine import commit, versions
 
-
-def commit() -> str:
-    git = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
-    return git.stdout.strip() or "unknown"
+    return {"versions": {"python": sys.version.split()[0], **versions()}, "commit": commit() or "unknown"}
 
 
 def chosen_recipes(card: Any, names: str | None) -> list[Any]:
@@ -244,8 +235,7 @@ def trained(options: argparse.Namespace) -> int:
     if options.search:
         figures["search"] = search_figures(rounds, options.rehearse)
     if options.json:
-        about = {"versions": versions(), "commit": commit()}
-        Path(options.json).write_text(json.dumps({**figures, **about}, indent=1) + "\n")
+        Path(options.json).write_text(json.dumps({**figures, **made_with()}, indent=1) + "\n")
     return 0
 
 
@@ -263,7 +253,7 @@ def main() -> int:
     options.rounds = 1 if options.rehearse else options.rounds
     recipes = chosen_recipes(card, options.profile or options.only)
     today = datetime.date.today().isoformat()
-    report: dict[str, Any] = {"device": card.name(), "date": today, "versions": versions(), "commit": commit()}
+    report: dict[str, Any] = {"device": card.name(), "date": today, **made_with()}
     print(f"{card.name()}; {report['versions']}; commit {report['commit']}", flush=True)
     if options.profile or options.rehearse:
         profile(card, recipes[0])

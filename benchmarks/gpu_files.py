@@ -1,7 +1,6 @@
 """JPEG files to finished batches by the loader, decoded on the CPU or the GPU, beside decoding alone."""
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 import augengine as ae
+from augengine.bench.machine import cores
 from augengine.data import ImageFolder
 from augengine.data.decoders.decode import make_decoder
 from augengine.doctor import TINY_JPEG
@@ -80,7 +80,3 @@ def decode_run(card: Card, photos: Any, batch: int, decoder: str) -> Run:
         list(map(one, starts) if state["decoder"].whole_batches else state["threads"].map(one, starts))
 
     return run
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -23,13 +23,6 @@ def paced(name, calls, **options):
     return System(name, lambda: lambda: calls.append(name), images=1, **options)
 
 
-def photo_files(tmp_path):
-    pytest.importorskip("torchvision")
-    from examples.demo import write_photos
-
-    return files.ImageFolder(write_photos(tmp_path / "photos"))
-
-
 def test_command_prints_what_it_measures_and_writes_it(tmp_path):
     path = tmp_path / "figures.json"
     options = ["--tasks", "flip,python,memory", "--rounds", "1", "--seconds", "0", "--json", str(path)]
@@ -89,22 +82,6 @@ def test_what_is_not_installed_is_named_and_its_figure_stays_empty():
     assert calls == []
     assert outcome.missing == {"peer": "pip install peer"}
     assert outcome.lines[1].split()[-1] == "-"
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_files_become_the_same_sort_of_batch(tmp_path):
-    pytest.importorskip("nvidia.dali")
-    folder = photo_files(tmp_path)
-    picked = torch.utils.data.Subset(folder, range(0, 192, 3))
-    paths = [folder.samples[i][0] for i in picked.indices]
-    ours, _ = files.engine_epoch(files.PLAIN, picked)()
-    transform = systems.torchvision_transform(files.PLAIN)
-    tensors = files.Photos(paths, files.TensorPhotos(transform))
-    torchvisions = torch.stack([tensors[i][0] for i in range(len(tensors))])
-    for theirs in (files.dali_epoch(paths, auto=False)(), files.dali_epoch(paths, auto=True)(), torchvisions):
-        assert theirs.shape == ours.shape == (64, 3, 224, 224)
-        assert theirs.dtype == ours.dtype == torch.float32
-        assert abs(theirs.mean() - ours.mean()) < 0.5
 
 
 def test_loader_command_prints_what_it_measures_and_writes_it(tmp_path):
