@@ -140,4 +140,7 @@ class ArrayReader:
     def __call__(self, path: str) -> Any:
         import cv2
 
-        return self.transform(cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB))
+        photo = cv2.imread(path)
+        if photo is None:
+            raise ValueError(f"{path}: OpenCV can't decode it")
+        return self.transform(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB))
