@@ -10,10 +10,15 @@ from typing import Any
 import torch
 
 from augengine import _native
-from benchmarks.measure import Outcome, Settings, Task, progress, verdict
-from benchmarks.systems import augengine
-from benchmarks.tasks import CIFAR, tiny_batches
+from augengine.bench.images import tiny
+from augengine.bench.in_memory import split
+from augengine.bench.method import Settings, progress
+from augengine.bench.recipe import Work
+from augengine.bench.systems import ours
+from augengine.bench.tasks.scaling import CIFAR
+from benchmarks.goals import Check, Found, verdict
 
+BATCH = 512
 OUTPUT = "take_output"  # gives the memory of a finished batch: allocation, not work
 
 
@@ -63,13 +68,13 @@ def seconds_a_call(run: Callable[[], object], seconds: float) -> tuple[float, fl
     raise AssertionError("count() does not end")
 
 
-def python_share(settings: Settings) -> Outcome:
+def python_share(settings: Settings) -> Found:
     progress("python: images")
-    batches = tiny_batches()
+    batches = split(tiny(4 * BATCH), BATCH)
     lines, figures = [], {}
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        run = augengine(CIFAR, batches, threads).start()
+        run = ours.engine(CIFAR, Work(batches, threads)).start()
         seconds_a_call(run, settings.seconds / 4)
         times = [seconds_a_call(run, settings.seconds) for _ in range(settings.rounds)]
         shares = [1 - native / whole for whole, native in times]
@@ -82,11 +87,11 @@ def python_share(settings: Settings) -> Outcome:
             f"{'python' if threads == 1 else '':22} {threads:7}  {'outside the native functions':30} "
             f"{row['share']:>11.1%} {'':13}  {spread:18} {verdict(row, lambda goal: f'under {goal:.0%}', '')}".rstrip()
         )
-    return Outcome(lines, figures)
+    return Found(lines, figures)
 
 
 NOTES = [
     "python: clocks around every native function but take_output, which allocates the batch; the share is the time "
     "outside them, the clocks' own cost included.",
 ]
-TASKS = [Task("python", "the share of a call outside the native functions: cifar, batch 512", python_share)]
+CHECKS = [Check("python", f"the share of a call outside the native functions: 32x32, batch {BATCH}", python_share)]

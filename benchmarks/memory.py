@@ -19,10 +19,13 @@ from typing import Any
 import torch
 
 from augengine import _native
+from augengine.bench.images import squares, tiny
+from augengine.bench.method import Settings, progress
+from augengine.bench.recipe import Recipe, pipeline
+from augengine.bench.systems.ours import joined
+from augengine.bench.tasks.scaling import CIFAR, IMAGENET
+from benchmarks.goals import Check, Found, verdict
 from benchmarks.inside import watched
-from benchmarks.measure import Outcome, Settings, Task, progress, verdict
-from benchmarks.systems import Recipe, joined, pipeline
-from benchmarks.tasks import CIFAR, IMAGENET, square_batches, tiny_batches
 
 COUNTER = Path(__file__).with_name("count_allocations.c")
 ROOT = COUNTER.parent.parent
@@ -53,11 +56,11 @@ class Counter:
         return self.live_bytes
 
 
-def memory(settings: Settings) -> Outcome:
+def memory(settings: Settings) -> Found:
     progress("memory: images")
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if sys.platform != "linux" or compiler is None:
-        return Outcome([f"{'memory':22} {'-':>7}  needs Linux and a C compiler"], {})
+        return Found([f"{'memory':22} {'-':>7}  needs Linux and a C compiler"], {})
     with tempfile.TemporaryDirectory() as scratch:
         library = Path(scratch, "count_allocations.so")
         subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, COUNTER], check=True)
@@ -66,7 +69,7 @@ def memory(settings: Settings) -> Outcome:
         environment = {**os.environ, "LD_PRELOAD": str(library)}
         child = subprocess.run(command, env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE)
     figures = json.loads(child.stdout)
-    return Outcome([text for name, row in figures.items() for text in lines_of(name, row)], figures)
+    return Found([text for name, row in figures.items() for text in lines_of(name, row)], figures)
 
 
 def lines_of(name: str, row: dict[str, Any]) -> list[str]:
@@ -156,7 +159,7 @@ def main() -> None:
     counter, seconds = Counter(sys.argv[1]), float(sys.argv[2])
     _native.set_isa(sys.argv[3])
     torch.set_num_threads(THREADS)
-    small, square = tiny_batches()[0], square_batches()[0]
+    small, square = tiny(512), squares(64)
     figures = {}
     for name, recipe, images, sizes in (
         ("cifar", CIFAR, small, [8, 64, 512, 4096]),
@@ -167,7 +170,7 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-TASKS = [Task("memory", "growth over a steady loop, allocations a call, scratch by batch size", memory)]
+CHECKS = [Check("memory", "growth over a steady loop, allocations a call, scratch by batch size", memory)]
 
 if __name__ == "__main__":
     main()

@@ -23,15 +23,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import augengine as ae
+from augengine.bench.machine import machine
+from augengine.bench.method import progress
 from augengine.search.compare import Comparison
 from augengine.search.figures import arms_chart, standalone
 from augengine.search.methods.random_search import random_search
 from augengine.search.run import STUDY, child_of, facts_of
 from augengine.search.settings import Settings
 from augengine.search.study import Study
-from benchmarks.cpu import machine
-from benchmarks.measure import progress
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_OVERHEAD, MOST_SECONDS = 0.05, 120
@@ -44,7 +43,7 @@ THREADS = {"OMP_NUM_THREADS": "1"}
 def main() -> int:
     """Measures the chosen tasks and prints each as soon as it has it; or records a folder."""
     options = parse()
-    about = machine(options)
+    about = {**machine(), "rounds": options.rounds}
     if options.folder:
         record(options.folder, options.json or ROOT / "benchmarks" / "results" / f"search-{about['date']}.json", about)
         if options.picture:
@@ -72,7 +71,6 @@ def parse() -> argparse.Namespace:
     options.tasks = options.tasks.split(",")
     if unknown := set(options.tasks) - set(TASKS):
         parser.error(f"--tasks: there is no {', '.join(unknown)}; there are {', '.join(TASKS)}")
-    options.isa, options.seconds, options.keep_memory = ae._native.isa(), 0, False
     return options
 
 
@@ -192,7 +190,7 @@ def record(folder: Path, path: Path, about: dict[str, Any]) -> None:
     Raises FileNotFoundError where the search had no comparison.
     """
     comparison, parts = _comparison(folder), {name: _read(folder / f"{name}.json") for name in PARTS}
-    kept = {key: value for key, value in about.items() if key not in ("rounds", "seconds", "keep_memory", "load")}
+    kept = {key: value for key, value in about.items() if key not in ("rounds", "load")}
     data = {**kept, **_searched(folder), **{name: part for name, part in parts.items() if part is not None}}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1) + "\n")

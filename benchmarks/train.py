@@ -28,6 +28,8 @@ from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import Dataset
 
 import augengine as ae
+from augengine.bench.machine import machine
+from augengine.bench.method import progress
 from augengine.train.augment import train_pipeline
 from augengine.train.batches import GlobalBatches
 from augengine.train.models import make_model
@@ -35,8 +37,6 @@ from augengine.train.recipe import Recipe, find_recipe, preset_names
 from augengine.train.run import make_fabric, train_task
 from augengine.train.tasks import Task, open_task
 from augengine.train.trainer import Trainer
-from benchmarks.cpu import machine
-from benchmarks.measure import progress
 
 MOST_OVERHEAD, MOST_WAIT = 0.03, 0.02
 OVERHEAD = Recipe(epochs=1, batch_size=128, lr=0.05, augment=(ae.RandomCrop(32, padding=4), ae.RandomHorizontalFlip()))
@@ -59,7 +59,7 @@ WAITS = {  # recipe: (data, network, images, batch), small enough for two cores 
 def main() -> int:
     """Measures the chosen tasks, and prints each as soon as it has it."""
     options = parse()
-    about = machine(options)
+    about = {**machine(), "rounds": options.rounds}
     print(", ".join(f"{name} {value}" for name, value in about.items() if not isinstance(value, dict)))
     results = {}
     for name in options.tasks:
@@ -84,7 +84,6 @@ def parse() -> argparse.Namespace:
         parser.error(f"--tasks: there is no {', '.join(unknown)}; there are {', '.join(TASKS)}")
     if options.data:
         os.environ["AUGENGINE_DATA"] = options.data
-    options.isa, options.seconds, options.keep_memory = ae._native.isa(), 0, False
     torch.set_num_threads(options.threads)
     return options
 

@@ -21,8 +21,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from augengine.bench.command import matching
+from augengine.bench.machine import cores, cpu_name, versions
 from augengine.search.statistics import MOST_PAIRS
-from benchmarks.cpu import cpu_name, matching, versions
 from benchmarks.tricks_arms import ARMS, Arm, with_controls
 from benchmarks.tricks_report import draw, page, read_rows, table
 from benchmarks.tricks_runs import Record, Records, Run, fits, planned
@@ -155,8 +156,7 @@ class Shown:
 
 def machine() -> dict[str, Any]:
     """What the runs were trained on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    about = {"date": time.strftime("%Y-%m-%d"), "cpu": cpu_name(), "cores": cores}
+    about = {"date": time.strftime("%Y-%m-%d"), "cpu": cpu_name(), "cores": cores()}
     return {**about, "load": round(os.getloadavg()[0], 1), "versions": versions(PACKAGES)}
 
 

@@ -1,4 +1,4 @@
-"""The benchmark command runs, can lose, and compares what is comparable. Nothing here looks at a time."""
+"""The developers' checks run and can miss their goals; the GPU's benchmark is rehearsed. No test looks at a time."""
 
 import json
 import subprocess
@@ -7,117 +7,103 @@ from pathlib import Path
 
 import pytest
 import torch
-from pictures import gradient, noise
+from pictures import noise
 
-from benchmarks import files, inside, loader, systems, tree
-from benchmarks.cpu import TASKS, matching
-from benchmarks.measure import Comparison, Settings, System, compare
+import augengine as ae
+from augengine.bench.method import Settings
+from augengine.bench.recipe import Recipe, Work
+from augengine.bench.systems import ours
+from benchmarks import engine, inside, linear, loader, memory
+from benchmarks.goals import verdict
 
 ROOT = Path(__file__).resolve().parent.parent
-NORMALIZE = systems.Recipe(flip=False)
 ONCE = Settings(rounds=1, seconds=0.0)
 
 
-def paced(name, calls, **options):
-    """A system that notes its calls."""
-    return System(name, lambda: lambda: calls.append(name), images=1, **options)
+@pytest.fixture
+def checked(monkeypatch):
+    """The command in this process, whose malloc it leaves alone, on fewer images."""
+    monkeypatch.setattr(engine, "keep_memory", lambda: False)
+    monkeypatch.setattr(loader, "COUNT", 2000)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["engine", *words])
+        return engine.main()
+
+    return run
 
 
-def test_command_prints_what_it_measures_and_writes_it(tmp_path):
+def test_the_command_prints_what_it_measures_and_writes_it(checked, tmp_path, capsys):
     path = tmp_path / "figures.json"
-    options = ["--tasks", "flip,python,memory", "--rounds", "1", "--seconds", "0", "--json", str(path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.cpu", *options], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    assert checked("--tasks", "python,memory", "--rounds", "1", "--seconds", "0", "--json", str(path)) == 0
     figures = json.loads(path.read_text())
     assert {"date", "cpu", "isa", "commit", "versions", "rounds"} <= figures.keys()
-    assert list(figures["results"]) == ["flip", "python", "memory"]
-    row = figures["results"]["flip"]
-    assert list(row) == ["augengine", "torchvision v2", "memcpy of the same bytes"]
-    assert row["augengine"]["images_per_second"] > 0
-    assert "augengine is" in done.stdout
-    assert "torchvision v2" in done.stdout
+    assert list(figures["results"]) == ["python", "memory", "memory-cifar", "memory-overhead"]
+    assert {"added_us", "goal", "reached"} <= figures["results"]["memory-overhead"].keys()
+    assert figures["results"]["memory-cifar"]["images_per_second"][loader.BARE] > 0
+    printed = capsys.readouterr().out
+    assert "outside the native functions" in printed
+    assert "the loader adds" in printed
 
 
-def test_every_task_is_listed():
+def test_every_check_is_listed():
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.cpu", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "benchmarks.engine", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [task.name for task in TASKS]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [check.name for check in engine.CHECKS]
 
 
-def test_names_choose_tasks():
-    chosen = [task.name for task in TASKS if matching("cifar-plain,files,*colour")(task.name)]
-    assert chosen == [
-        "cifar-plain-1t",
-        "cifar-plain-2t",
-        "photos-colour",
-        "crop-colour",
-        "colour",
-        "files",
-        "files-auto",
-    ]
+def test_a_name_that_is_no_check_is_refused(checked, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        checked("--tasks", "nothing")
+    assert "there are python, linear-side" in capsys.readouterr().err
 
 
-def test_systems_take_turns():
-    calls = []
-    work = Comparison([paced("augengine", calls, warmups=1), paced("peer", calls, warmups=1)])
-    compare("task", work, Settings(rounds=2, seconds=0.0))
-    assert calls == ["augengine", "peer"] * 3  # the first pair warms up
+@pytest.mark.parametrize(
+    "check", [c for c in engine.CHECKS if c.name.startswith(("linear", "threads"))], ids=lambda c: c.name
+)
+def test_checks_of_scaling_judge_each_recipe(check, monkeypatch):
+    monkeypatch.setattr(linear, "SIDES", (32, 64))
+    monkeypatch.setattr(linear, "SIZES", (8, 32))
+    found = check.run(ONCE)
+    assert all({"ratio", "goal", "reached"} <= row.keys() for row in found.figures.values())
+    assert sum("reached" in line for line in found.lines) == len(found.figures) == 2
 
 
-def test_a_goal_can_be_missed():
-    rows = {}
-    for goal in (0.0, 1e12):
-        work = Comparison([paced("augengine", []), paced("peer", [])], {"peer": goal})
-        outcome = compare("task", work, ONCE)
-        rows[goal] = (outcome.figures["peer"]["reached"], outcome.lines[1].endswith("NOT reached"))
-    assert rows == {0.0: (True, False), 1e12: (False, True)}
+def test_a_cost_that_is_not_flat_misses_its_goal():
+    flat, steep = ({1: (1e-9, 1e-9), 2: (factor * 1e-9, 1e-9)} for factor in (1.2, 1.3))
+    assert linear.spread_of(flat)["reached"]
+    row = linear.spread_of(steep)
+    assert not row["reached"]
+    assert verdict(row, str) == "1.25x: NOT reached"
 
 
-def test_what_is_not_installed_is_named_and_its_figure_stays_empty():
-    calls = []
-    absent = paced("peer", calls, missing="pip install peer")
-    outcome = compare("task", Comparison([paced("augengine", []), absent], {"peer": 2.0}), ONCE)
-    assert calls == []
-    assert outcome.missing == {"peer": "pip install peer"}
-    assert outcome.lines[1].split()[-1] == "-"
+def test_memory_that_grows_misses_its_goal():
+    row = {"calls": 8, "growth": 2**20, "call": {"all": 9.0, "large": 1.0}, "native": {"all": 0.0, "large": 0.0}}
+    row["scratch"] = {"bytes": {"8": 100}, "image": 10, "reached": True}
+    assert [line.split()[-1] for line in memory.lines_of("cifar", row) if ": " in line].count("reached") == 3
+    worse = {**row, "growth": 2**20 + 1, "native": {"all": 0.1, "large": 0.0}}
+    assert [line.endswith("NOT reached") for line in memory.lines_of("cifar", worse)] == [True, True, False, False]
 
 
-def test_loader_command_prints_what_it_measures_and_writes_it(tmp_path):
-    path = tmp_path / "figures.json"
-    options = ["--tasks", "memory*", "--peers", "engine*", "--rounds", "1", "--seconds", "0", "--json", str(path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.loader", *options], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    results = json.loads(path.read_text())["results"]
-    assert results["memory-cifar"][loader.BARE]["ratio"] > 0
-    assert results["memory-cifar"]["torchvision v2"] == {"threads": 2, "images_per_second": None}
-    assert {"added_us", "goal", "reached"} <= results["memory-overhead"].keys()
-    assert "the loader adds" in done.stdout
+def test_a_missed_goal_is_found_wherever_it_stands():
+    assert engine.reached({"32x32": {"reached": True}, "scratch": {"bytes": {"8": 1}}})
+    assert not engine.reached({"32x32": {"reached": True}, "224x224": {"scratch": {"reached": False}}})
+    assert not engine.reached({"reached": False})
 
 
-def test_workers_and_the_loader_make_the_same_sort_of_batch():
-    pytest.importorskip("torchvision")
-    pixels = torch.stack([noise(32, 32), gradient(32, 32)])
-    ours, _ = loader.loader_epoch(pixels, torch.arange(2), systems.pipeline(NORMALIZE), 2)()
-    theirs = [loader.InMemory(pixels, systems.torchvision_transform(NORMALIZE, pil=pil), pil) for pil in (False, True)]
-    for dataset in theirs:
-        batch = torch.stack([dataset[i][0] for i in range(2)])
-        rows = [any(torch.allclose(row, other, rtol=1e-4, atol=1e-4) for other in ours) for row in batch]
-        assert rows == [True, True]
-
-
-def test_the_tree_is_listed_and_read(tmp_path):
-    root = tree.make_tree(tmp_path / "tree", classes=3, files_a_class=4)
-    assert len(files.ImageFolder(root)) == 12
-    figures = tree.measure(root, ONCE).figures
-    assert figures["first batch"]["seconds"] > 0
+def test_an_epoch_of_the_loader_and_of_the_bare_engine_has_the_same_images():
+    pixels = torch.stack([noise(32, 32, seed=i) for i in range(4)])
+    pipe = ae.Pipeline(ae.Resize(16), dtype=torch.uint8)
+    whole = loader.loader_epoch(pixels, torch.arange(4), pipe, 4)()
+    bare = loader.bare_epoch(pixels, pipe, 4)()
+    assert whole.shape == bare.shape == (4, 3, 16, 16)
+    assert sorted(image.sum().item() for image in whole) == sorted(image.sum().item() for image in bare)
 
 
 def test_native_functions_are_watched_and_given_back():
     before = dict(vars(inside._native))
-    run = systems.augengine(systems.Recipe(), [[noise(32, 32)]]).start()
+    run = ours.engine(Recipe(), Work([[noise(32, 32)]])).start()
     whole, native = inside.seconds_a_call(run, 0.0)
     assert 0 < native < whole
     assert dict(vars(inside._native)) == before

@@ -1,23 +1,27 @@
-"""How the cost grows with the images' side and with the size of the batch: augengine alone, one thread."""
+"""augengine alone: a pixel and an image cost the same at every size, and two threads do twice as much as one."""
 
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from benchmarks.images import squares
+from augengine.bench.images import squares, tiny
+from augengine.bench.in_memory import split
+from augengine.bench.method import KEPT, Run, Settings, interleaved, progress
+from augengine.bench.recipe import Recipe, Work
+from augengine.bench.systems import ours
+from augengine.bench.table import times
+from augengine.bench.tasks.scaling import CIFAR, IMAGENET, PIXELS, SIDES
+from benchmarks.goals import Check, Found, verdict
 from benchmarks.inside import seconds_a_call
-from benchmarks.measure import KEPT, Outcome, Run, Settings, Task, progress, times, verdict
-from benchmarks.systems import Recipe, augengine
-from benchmarks.tasks import split
 
-SIDES = (32, 64, 128, 224, 512, 1024)
 SIZES = (8, 32, 128, 512, 1024, 4096)
-PIXELS = 16 * 224 * 224  # of a batch, about
 ALIKE = 1.25
+SPEEDUP = 1.9
 RECIPES = {"flip": Recipe(), "flip, AutoAugment": Recipe(policy="imagenet")}
 NOTES = [
-    f"scaling: a cost is linear, or flat, where the dearest is up to {ALIKE} times the cheapest. The batches of every "
+    f"linear: a cost is linear, or flat, where the dearest is up to {ALIKE} times the cheapest. The batches of every "
     "side hold about as many pixels as 16 images of 224. 'native' is the part inside the native functions.",
 ]
 Costs = dict[int, tuple[float, float]]  # by side or size: a unit's seconds, and those of them inside
@@ -26,8 +30,7 @@ Costs = dict[int, tuple[float, float]]  # by side or size: a unit's seconds, and
 def make_run(recipe: Recipe, side: int, size: int) -> Run:
     """Over 2 to 16 batches, more of the smaller ones."""
     batches = max(2, min(16, 4 * PIXELS // (size * side * side)))
-    images = squares(batches * size, side)
-    return augengine(recipe, split(images, size)).start()
+    return ours.engine(recipe, Work(split(squares(batches * size, side), size))).start()
 
 
 def measured(runs: dict[int, tuple[Run, float]], settings: Settings) -> Costs:
@@ -54,8 +57,8 @@ def image_costs(recipe: Recipe, settings: Settings) -> Costs:
     return measured({size: (make_run(recipe, 32, size), size) for size in SIZES}, settings)
 
 
-def scaling(name: str, unit: str, measure: Any) -> Task:
-    def run(settings: Settings) -> Outcome:
+def linear(name: str, unit: str, measure: Callable[[Recipe, Settings], Costs]) -> Check:
+    def run(settings: Settings) -> Found:
         progress(f"{name}: images")
         torch.set_num_threads(1)
         lines, figures = [], {}
@@ -66,9 +69,9 @@ def scaling(name: str, unit: str, measure: Any) -> Task:
             lines.append(f"{head:22} {1:7}  {recipe_name:18} " + "".join(f"{key:>9,}" for key in costs) + f"  {unit}")
             lines.append(listed("whole call, ns", costs, 0) + f"  {times(row['ratio'])}x {verdict(row, times)}")
             lines.append(listed("native, ns", costs, 1) + f"  {times(row['native_ratio'])}x")
-        return Outcome(lines, figures)
+        return Found(lines, figures)
 
-    return Task(name, f"augengine's cost {unit}", run)
+    return Check(name, f"augengine's cost {unit}", run)
 
 
 def listed(what: str, costs: Costs, part: int) -> str:
@@ -79,16 +82,28 @@ def spread_of(costs: Costs) -> dict[str, Any]:
     whole, native = zip(*costs.values(), strict=True)
     ratio = max(whole) / min(whole)
     found = {str(key): {"seconds": pair[0], "native_seconds": pair[1]} for key, pair in costs.items()}
-    return {
-        "costs": found,
-        "ratio": ratio,
-        "native_ratio": max(native) / min(native),
-        "goal": ALIKE,
-        "reached": ratio <= ALIKE,
-    }
+    judged = {"goal": ALIKE, "reached": ratio <= ALIKE}
+    return {"costs": found, "ratio": ratio, "native_ratio": max(native) / min(native), **judged}
 
 
-TASKS = [
-    scaling("scaling-side", "a pixel, by the images' side", pixel_costs),
-    scaling("scaling-batch", "an image of 32x32, by the size of the batch", image_costs),
+def two_threads(settings: Settings) -> Found:
+    """Two threads' images/s by one's, round by round."""
+    progress("threads: images")
+    works = {"32x32": (CIFAR, split(tiny(4 * 512), 512)), "224x224": (IMAGENET, split(squares(3 * 64), 64))}
+    lines, figures = [], {}
+    for name, (recipe, batches) in works.items():
+        two, one = (ours.engine(recipe, Work(batches, threads)) for threads in (2, 1))
+        rates, _ = interleaved("threads", [two, one], settings)
+        ratios = [a / b for a, b in zip(rates[two.label], rates[one.label], strict=True)]
+        row = {"ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios), "goal": SPEEDUP}
+        figures[name] = row | {"reached": row["ratio"] >= SPEEDUP}
+        told = f"{times(row['ratio'])}x of one thread ({times(min(ratios))} to {times(max(ratios))})"
+        lines.append(f"{'' if lines else 'threads':22} {2:7}  {name:18} {told}  {verdict(figures[name], times)}")
+    return Found(lines, figures)
+
+
+CHECKS = [
+    linear("linear-side", "a pixel, by the images' side", pixel_costs),
+    linear("linear-batch", "an image of 32x32, by the size of the batch", image_costs),
+    Check("threads", "two threads against one, with AutoAugment", two_threads),
 ]
