@@ -11,8 +11,9 @@ A block of a page is rendered by a function of `figures_tables` from a report th
     ...
     <!-- end of figures -->
 
-Outside of blocks the README and the pages of figures show no number with a unit, and other pages none of speed. A
-block whose marker ends in `with avx2` shows a report of that instruction set: `--write` gives each report its own.
+`picture` is docs/speed.svg, which `--write` draws. Outside of blocks the README and the pages of figures show no number
+with a unit, and other pages none of speed. A block whose marker ends in `with avx2` shows a report of that instruction
+set: `--write` gives each report its own.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import figures_picture
 from benchmarks.figures_tables import TABLES, Table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +37,7 @@ BLOCK = re.compile(
 )
 STRICT = {"README.md", "docs/index.md", "docs/benchmarks.md", "docs/compare.md"}  # no number with any unit
 WRITTEN = {"tricks.md", "search.md", "scale.md"}  # by commands of their own, whose tests compare them with results
+UNCAPTIONED = {"picture", "nearest"}  # which has its own, and which stands behind the cases that it is of
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 NUMBER = r"\d[\d,]*(?:\.\d+)?"
@@ -92,6 +95,11 @@ def check(page: Path) -> Iterator[str]:
         except ValueError as error:
             yield f"{name}:{line_of(text, block.start())}: {error}"
             continue
+        if block["table"] == "picture":
+            old = figures_picture.stale(ROOT, read(ROOT / block["source"]), block["words"].split())
+            yield from (
+                f"docs/{path} is not of {block['source']}: python -m benchmarks.figures --write" for path in old
+            )
         if not same:
             told = f"this block is not what {block['source']} gives: python -m benchmarks.figures --write"
             yield f"{name}:{line_of(text, block.start())}: {told}"
@@ -120,6 +128,8 @@ def write(source: str) -> None:
     made = {page: anew(page, source, isa) for page in pages()}
     if source and not any(f" from {source}" in text for text in made.values()):
         raise ValueError(f"no page has a block for a report of {isa}: end its marker in `with {isa}`")
+    for block in (found for text in made.values() for found in BLOCK.finditer(text) if found["table"] == "picture"):
+        figures_picture.redraw(ROOT, read(ROOT / block["source"]), block["words"].split())
     for page, text in made.items():
         if text != page.read_text(encoding="utf-8"):
             page.write_text(text, encoding="utf-8")
@@ -148,10 +158,13 @@ def rendered(block: re.Match[str], page: Path, source: str = "") -> str:
     if not source.startswith(RESULTS):
         raise ValueError(f"{source}: a page's figures come from a file of {RESULTS}, which the repository keeps")
     report = read(ROOT / source)
-    tables = tables_of(block, report, source)
-    body = "\n\n".join("\n".join(table.lines()) for table in tables)
+    if block["table"] == "picture":
+        body = figures_picture.html(ROOT, page)
+    else:
+        body = "\n\n".join("\n".join(table.lines()) for table in tables_of(block, report, source))
     link = os.path.relpath(ROOT / source, page.parent)
-    return f"\n{body}\n\n{caption(report, link)}\n\n"
+    under = "" if block["table"] in UNCAPTIONED else f"{caption(report, link)}\n\n"
+    return f"\n{body}\n\n{under}"
 
 
 def tables_of(block: re.Match[str], report: dict[str, Any], source: str) -> list[Table]:

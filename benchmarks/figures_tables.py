@@ -14,7 +14,7 @@ from augengine.bench.table import SHARES, share_of, three, times
 
 Report = dict[str, Any]
 Row = dict[str, Any]
-FLOORS = (COPY, "decode")  # what they begin with: no system is faster than these for long, and none is a peer
+FLOORS = (COPY, "decode", "network alone")  # what they begin with: limits, which are no peers
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,8 @@ def speed_row(case: Row) -> list[str]:
 
 
 def nearest(report: Report, words: Sequence[str]) -> list[Table]:
-    """The systems that come nearest to augengine, so many, and always all that are faster than it, by ratio."""
-    found = [(row["ratio"], name, row) for name, case in report["cases"].items() for row in peers(case)]
-    if not found:
-        raise ValueError("the report has no case in which another system ran")
+    """Of the cases that these patterns fit the systems that come nearest, so many, and always all that are faster."""
+    found = [(row["ratio"], name, row) for name, case in fitting(report, words[1:]) for row in peers(case)]
     found.sort(key=lambda entry: entry[0])
     shown = [entry for at, entry in enumerate(found) if at < int(words[0]) or entry[0] < 1]
     rows = [[f"`{name}`", label(row), times(ratio), span(row)] for ratio, name, row in shown]
@@ -95,12 +93,12 @@ def ratios(report: Report, patterns: Sequence[str]) -> list[Table]:
     found = fitting(report, patterns)
     systems = list(dict.fromkeys(label(row) for _, case in found for row in peers(case)))
     rows = []
-    for name, case in found:
+    for _, case in found:
         ours = next(row for row in worked(case) if row["system"] == OURS)
         share = share_of(ours["of_copy"]) if "of_copy" in ours else ""
         theirs = {label(row): times(row["ratio"]) for row in peers(case)}
-        rows.append([f"`{name}`", case["about"], rate(ours), share, *(theirs.get(system, "") for system in systems)])
-    return [Table("", ("case", "what", "augengine, images/s", "of copy", *systems), rows)]
+        rows.append([case["about"], rate(ours), share, *(theirs.get(system, "") for system in systems)])
+    return [Table("", ("", "augengine, images/s", "of copy", *systems), rows)]
 
 
 def curves(report: Report, patterns: Sequence[str]) -> list[Table]:
@@ -115,8 +113,10 @@ def curves_of(name: str, case: Row) -> Table:
     for curve in series:
         values = {point[0]: three(point[1]) for point in curve["points"]}
         rows.append([f"{curve['name']}: {curve['y']}", *(values.get(place, "") for place in places)])
-    title = f"`{name}`: {case['about']}, over {' or '.join(dict.fromkeys(curve['x'] for curve in series))}."
-    return Table(title, ("", *(f"{place:,g}" for place in places)), rows, case.get("notes", ()))
+    over = " or ".join(dict.fromkeys(curve["x"] for curve in series))
+    return Table(
+        f"`{name}`: {case['about']}.", (over, *(f"{place:,g}" for place in places)), rows, case.get("notes", ())
+    )
 
 
 def case_of(report: Report, name: str) -> Row:
