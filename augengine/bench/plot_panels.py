@@ -223,7 +223,8 @@ def scaled(axes: "Axes", series: Sequence[Mapping[str, Any]], ink: Ink) -> None:
         axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 3) if max(ys) < 100 * min(ys) else (1,), numticks=12))
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.set_ylim(0, 1.08 * max(max(ys), *(point[3] for point in points)))
+        top = max(max(ys), *(point[3] for point in points))
+        axes.set_ylim(-0.04 * top, 1.08 * top)
     framed(axes, "xy", ink)
     for text, at, offset, va in ((series[0]["y"], 1.0, 6, "bottom"), (series[0]["x"], 0.0, -12, "top")):
         axes.annotate(text, (0, at), (-LABELS * 72 if at else 0, offset), xycoords="axes fraction",
@@ -231,15 +232,13 @@ def scaled(axes: "Axes", series: Sequence[Mapping[str, Any]], ink: Ink) -> None:
 
 
 def curve_looks(names: Sequence[str], ink: Ink) -> dict[str, Look]:
-    """A library has a colour and a marker; what else is told apart after a comma has a dash."""
-    libraries = list(dict.fromkeys(name.split(",")[0] for name in names))
-    peers = [library for library in libraries if library != OURS]
-    variants = list(dict.fromkeys(name.partition(",")[2] for name in names))
-    looks = {}
+    """A library has a colour and a marker; its further curves have dashes."""
+    libraries: dict[str, list[str]] = {OURS: []}
     for name in dict.fromkeys(names):
-        library, _, variant = name.partition(",")
-        ours = library == OURS
-        at = 0 if ours else 1 + peers.index(library)
-        color = ink.ours if ours else ink.peers[(at - 1) % len(ink.peers)]
-        looks[name] = (color, MARKERS[at % len(MARKERS)], DASHES[variants.index(variant) % len(DASHES)])
-    return looks
+        libraries.setdefault(name.split(",")[0], []).append(name)
+    colors = [ink.ours, *(ink.peers[i % len(ink.peers)] for i in range(len(libraries)))]
+    return {
+        name: (colors[at], MARKERS[at % len(MARKERS)], DASHES[i % len(DASHES)])
+        for at, found in enumerate(libraries.values())
+        for i, name in enumerate(found)
+    }
