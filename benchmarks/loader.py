@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 import augengine as ae
-from augengine.bench.from_files import pinned
 from augengine.bench.images import MOST, again, tiny
+from augengine.bench.machine import pinned
 from augengine.bench.method import OURS, Run, Settings, System, interleaved, progress
 from augengine.bench.recipe import pipeline
 from augengine.bench.systems.loaders import exhausting

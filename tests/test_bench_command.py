@@ -1,16 +1,18 @@
 """`augengine bench` chooses cases, prints and writes what they gave, and says what it can't do; no time counts."""
 
 import json
+from pathlib import Path
 
 import pytest
 from pictures import gradient
 
 from augengine.bench import command, tasks
 from augengine.bench.images import described, photo_files, photos, picture, squares, tiny
-from augengine.bench.method import Case, Outcome
+from augengine.bench.method import COPY, OURS, Case, Outcome
 from augengine.bench.table import lines
 from augengine.cli import main
 
+ROOT = Path(__file__).parent.parent
 ROW = {"system": "augengine", "threads": 1, "images_per_second": 1234.0, "quartiles": (1200.0, 1300.0), "of_copy": 0.5}
 LOST = {
     **{"system": "swift", "threads": 1, "images_per_second": 2468.0, "quartiles": (2400.0, 2600.0)},
@@ -58,6 +60,7 @@ def test_tasks_and_cases_are_chosen_by_name_and_pattern(capsys):
         (["--task", "cifar", "--device", "cuda"], "nothing of it runs on cuda"),
         (["--rounds", "0"], "--rounds must be 1 or more"),
         (["--threads", "0"], "--threads: got 0"),
+        (["--peers", "DALI,torchvison"], "there is no torchvison"),
         (["--data", "nowhere"], "there is no such folder"),
         (["--task", "cifar", "--json", "nowhere/figures.json"], "there is no folder nowhere"),
         (["--task", "cifar", "--isa", "avx1024"], "avx1024"),
@@ -104,6 +107,15 @@ def test_each_task_of_the_command_has_cases_of_its_name():
         assert all(case.task == task and case.name.split("-")[0] == task for case in cases)
     names = [case.name for cases in tasks.TASKS.values() for case in cases]
     assert len(set(names)) == len(names)
+
+
+def test_systems_that_results_name_can_be_chosen():
+    named = set()
+    for path in (ROOT / "benchmarks" / "results").glob("bench-*.json"):
+        for case in json.loads(path.read_text())["cases"].values():
+            named |= {row["system"] for row in case.get("rows", ())}
+    assert named
+    assert named - {OURS, COPY} <= set(command.PEERS)
 
 
 def test_a_line_says_that_a_system_failed():

@@ -11,7 +11,7 @@ from pictures import flat, gradient, noise
 from PIL import Image
 from scipy.stats import ks_2samp
 
-from augengine.bench import from_files
+from augengine.bench import from_files, machine
 from augengine.bench.images import picture
 from augengine.bench.method import Settings
 from augengine.bench.recipe import MEAN, STD, Epochs, Recipe, Work, bytes_an_image
@@ -110,6 +110,43 @@ def test_crops_come_from_the_same_regions_of_files(name, tmp_path):
 @pytest.mark.parametrize("maker", [decode.whole_by_pillow, decode.whole_by_torchvision])
 def test_workers_decode_every_file_whole(maker, epochs):
     assert made(maker, PLAIN, epochs)().tolist() == [whole(path).shape[0] for path in epochs.paths[4:]]
+
+
+@pytest.fixture
+def turned(tmp_path):
+    """The path of a photo of 600x400, that a viewer shows as 400x600, left half black and right half white."""
+    path = tmp_path / "turned" / "photo.jpg"
+    path.parent.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.repeat([[[0] * 3] * 300 + [[255] * 3] * 300], 400, axis=0).astype(np.uint8)).save(
+        path, exif=exif
+    )
+    return str(path)
+
+
+READERS = {"torchvision": loaders.TensorReader, "Pillow": loaders.PilReader, "OpenCV": loaders.ArrayReader}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_readers_leave_photos_as_they_lie(name, turned):
+    if name == "OpenCV":
+        pytest.importorskip("cv2")
+    found = np.asarray(READERS[name](lambda photo: photo)(turned))
+    assert found.shape == ((3, 400, 600) if name == "torchvision" else (400, 600, 3))
+
+
+def test_dalis_decoder_leaves_photos_as_they_lie(turned):
+    found = made(decode.whole_by_dali, PLAIN, Epochs([turned] * 2, 2))()
+    assert torch.as_tensor(found).shape == (2, 400, 600, 3)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_loaders_leave_photos_as_they_lie(name, turned):
+    """Of halves that lie side by side no crop has rows that differ."""
+    found = made(LOADERS[name], PLAIN, Epochs([turned] * 16, 16))()
+    assert (found - found[:, :, :1]).abs().max() < 0.1
+    assert (found.amax(dim=3) - found.amin(dim=3)).max() > 3
 
 
 def test_dali_decodes_every_file_whole(epochs):
@@ -256,7 +293,7 @@ def test_threads_that_run_already_keep_to_the_cores_too():
         done.set()
 
     threading.Thread(target=other).start()
-    with from_files.pinned(1):
+    with machine.pinned(1):
         assert os.sched_getaffinity(0) == {min(before)}
         asked.set()
         assert done.wait(10)

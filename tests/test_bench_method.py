@@ -57,7 +57,29 @@ def test_systems_take_turns_after_all_have_warmed_up():
     calls = []
     systems = [paced(name, [1.0], calls=calls, warmups=2) for name in (OURS, "peer", "other")]
     measured(systems, rounds=3)
-    assert calls == [OURS, OURS, "peer", "peer", "other", "other"] + [OURS, "peer", "other"] * 3
+    turn = [OURS, "peer", "other"]
+    assert calls == [OURS, OURS, "peer", "peer", "other", "other", *turn, *turn[::-1], *turn]
+
+
+def test_a_peer_that_fails_in_a_round_fails_alone():
+    def start():
+        calls = iter([1.0, 1.0])  # its warm-up and its first round
+        return lambda: next(calls)
+
+    outcome = measured([paced(OURS, [1.0]), System("peer", start, 1, warmups=1), paced("other", [1.0])], rounds=3)
+    rows = {row["system"]: row for row in outcome.figures["rows"]}
+    assert rows["peer"].keys() == {"system", "threads", "failed"}
+    assert "StopIteration" in rows["peer"]["failed"]
+    assert len(rows["other"]["rounds"]) == len(rows[OURS]["rounds"]) == 3
+
+
+def test_an_error_of_augengine_in_a_round_is_raised():
+    def start():
+        calls = iter([1.0])
+        return lambda: next(calls)
+
+    with pytest.raises(StopIteration):
+        measured([System(OURS, start, 1, warmups=1), paced("peer", [1.0])])
 
 
 def test_each_runs_with_its_own_number_of_threads():
@@ -71,7 +93,7 @@ def test_each_runs_with_its_own_number_of_threads():
         measured([System(name, start, 1, threads, warmups=1) for name, threads in ((OURS, 1), ("peer", 2))], rounds=2)
     finally:
         torch.set_num_threads(before)
-    assert seen == [1, 2, 1, 2, 1, 2]
+    assert seen == [1, 2, 1, 2, 2, 1]  # the second round goes backwards
 
 
 def test_a_ratio_is_the_median_of_the_rounds_beside_as_many_threads():

@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from augengine.bench.method import Case, Clock
 
+PEERS = (
+    *("torchvision v2", "torchvision v2, PIL", "torchvision v2, DataLoader", "torchvision v2, one draw"),
+    *("Kornia", "Kornia, compiled", "DALI", "timm", "Albumentations", "Pillow", "Pillow and NumPy"),
+    *("torch by hand, compiled", "network alone", "decode, Pillow", "decode, torchvision", "decode, DALI"),
+    *("decode crops, DALI", "decode crops, nvImageCodec"),
+)
 TASKS = ("cifar", "imagenet", "files", "ops", "train", "scaling")
 
 
@@ -28,7 +34,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--data", type=Path, metavar="DIR", help="photos, in folders or not (default: $AUGENGINE_DATA, else what pip "
         "packages ship)")  # fmt: skip
     add("--peers", default="*", metavar="NAME,...", help="systems to compare with, by the first word or pattern: "
-        "torchvision,DALI (default: all)")  # fmt: skip
+        "torchvision,DALI; none for augengine by itself (default: all)")  # fmt: skip
     add("--threads", type=int, metavar="N", help="of systems that use several (default: the cores)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where the systems work (default: cpu)")
     add("--rounds", type=int, default=5, help="in which the systems take turns (default: 5)")
@@ -42,15 +48,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measures the chosen cases, and prints each as soon as it has it; raises what is to be told in a sentence."""
-    if options.rounds < 1 or options.seconds < 0:
-        raise ValueError("--rounds must be 1 or more, --seconds 0 or more")
-    if options.threads is not None and options.threads < 1:
-        raise ValueError(f"--threads: got {options.threads}; expected 1 or more")
-    for path in (options.json, options.plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ValueError(f"{path}: there is no folder {path.parent}")
-    if options.data is not None and not options.data.is_dir():
-        raise ValueError(f"--data {options.data}: there is no such folder")
+    check(options)
     needed("PIL", "torchvision")
     if options.plot is not None:
         import augengine.bench.plot  # noqa: F401  # says what it needs before anything is measured
@@ -58,14 +56,33 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         print("\n".join(f"{case.name:20} {case.about}" for case in cases))
         return 0
-    with data_of(options.data):
-        report = measure(cases, options)
+    from augengine.bench.machine import cores, pinned
+
+    threads = options.threads or cores()
+    with data_of(options.data), pinned(threads):
+        report = measure(cases, threads, options)
     if options.plot is not None:
         from augengine.bench.plot import draw
 
         for path in draw(report, options.plot):
             print(path)
     return 0
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises ValueError for options that can't be."""
+    if options.rounds < 1 or options.seconds < 0:
+        raise ValueError("--rounds must be 1 or more, --seconds 0 or more")
+    if options.threads is not None and options.threads < 1:
+        raise ValueError(f"--threads: got {options.threads}; expected 1 or more")
+    for path in (options.json, options.plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ValueError(f"{path}: there is no folder {path.parent}")
+    for word in options.peers.split(","):
+        if word.strip() != "none" and not any(map(matching(word), PEERS)):
+            raise ValueError(f"--peers: there is no {word.strip()}; there are none, and {'; '.join(PEERS)}")
+    if options.data is not None and not options.data.is_dir():
+        raise ValueError(f"--data {options.data}: there is no such folder")
 
 
 @contextmanager
@@ -105,17 +122,16 @@ def chosen(options: argparse.Namespace) -> "list[Case]":
     return list(picked.values())
 
 
-def measure(cases: "list[Case]", options: argparse.Namespace) -> dict[str, Any]:
+def measure(cases: "list[Case]", threads: int, options: argparse.Namespace) -> dict[str, Any]:
     """The report, which --json holds after each case, too: `machine`, `settings`, and `cases` by name."""
     from augengine import _native
     from augengine.bench.images import described
-    from augengine.bench.machine import cores, keep_memory, machine, told
+    from augengine.bench.machine import keep_memory, machine, told
     from augengine.bench.method import Settings, progress
     from augengine.bench.table import printed
 
     if options.isa is not None:
         _native.set_isa(options.isa)
-    threads = options.threads or cores()
     settings = Settings(options.rounds, options.seconds, threads, matching(options.peers), clock_of(options.device))
     about = machine() | {"device": options.device, "images": described()}
     print(told(about), flush=True)
@@ -127,7 +143,8 @@ def measure(cases: "list[Case]", options: argparse.Namespace) -> dict[str, Any]:
         outcome = case.run(settings)
         progress("")
         print("\n".join(printed(case, outcome, before)), flush=True)
-        report["cases"][case.name] = {"task": case.task, **outcome.figures, "notes": list(outcome.notes)}
+        said = {"notes": list(outcome.notes), "missing": dict(outcome.missing)}
+        report["cases"][case.name] = {"task": case.task, **outcome.figures, **said}
         missing |= outcome.missing
         if options.json is not None:
             options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

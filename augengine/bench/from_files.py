@@ -7,8 +7,7 @@ in the page cache.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from augengine.bench.images import photo_files, photos, picture, spread
@@ -30,7 +29,7 @@ def from_files(name: str, about: str, recipe: Recipe, on_cpu: Sequence[Maker], o
         progress(f"{name}: images")
         clock, threads = settings.clock, settings.threads
         count = BATCH * threads * max(1, min(MOST, round(12 * settings.seconds)))
-        with tempfile.TemporaryDirectory() as scratch, pinned(threads):
+        with tempfile.TemporaryDirectory() as scratch:
             epochs = Epochs(jpegs(Path(scratch), count), BATCH, threads, clock.device)
             makers = (loaders.ours, *(on_cuda if clock.gpu else on_cpu))
             about_it = {"about": about, "batch": BATCH, "bytes_an_image": bytes_an_image(epochs)}
@@ -61,26 +60,3 @@ def bytes_an_image(epochs: Epochs) -> float:
     """The file read once, three float32 channels written once."""
     read = sum(os.path.getsize(path) for path in epochs.paths) / len(epochs.paths)
     return read + 4 * 3 * SIDE**2
-
-
-@contextmanager
-def pinned(threads: int) -> Iterator[None]:
-    """What runs in here, threads that are there already among it, has so many cores, where the system can say so."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    usable = os.sched_getaffinity(0)
-    keep_to(sorted(usable)[:threads])
-    try:
-        yield
-    finally:
-        keep_to(usable)
-
-
-def keep_to(cores: Iterable[int]) -> None:
-    """All threads of this process; those that it starts later do as the one that starts them."""
-    for thread in os.listdir("/proc/self/task"):
-        try:
-            os.sched_setaffinity(int(thread), cores)
-        except ProcessLookupError:  # it has ended
-            continue

@@ -5,7 +5,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ PACKAGES = (
 
 
 def machine() -> dict[str, Any]:
-    """Date, CPU, usable cores, GPU, load, instruction set, commit and versions."""
+    """Date, CPU, usable cores, its last cache in MiB, GPU, load, instruction set, commit and versions."""
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": cpu_name(),
         "cores": cores(),
+        "cache_mib": cache_mib(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "isa": _native.isa(),
@@ -51,6 +53,13 @@ def cpu_name() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor())
+
+
+def cache_mib() -> float | None:
+    """The last cache's size, where Linux tells it."""
+    known = Path("/sys/devices/system/cpu/cpu0/cache")
+    sizes = [int(path.read_text().strip().removesuffix("K")) for path in known.glob("index*/size")]
+    return max(sizes) / 1024 if sizes else None
 
 
 def commit() -> str:
@@ -85,3 +94,26 @@ def keep_memory() -> bool:
     except (AttributeError, OSError, TypeError):  # another C library, or another system
         return False
     return all([mallopt(mmap_max, 0), mallopt(trim_threshold, 2**31 - 1), mallopt(top_pad, 2**28)])
+
+
+@contextmanager
+def pinned(threads: int) -> Iterator[None]:
+    """What runs in here, threads that are there already among it, has so many cores, where the system can say so."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    usable = os.sched_getaffinity(0)
+    keep_to(sorted(usable)[:threads])
+    try:
+        yield
+    finally:
+        keep_to(usable)
+
+
+def keep_to(cores: Iterable[int]) -> None:
+    """All threads of this process; those that it starts later do as the one that starts them."""
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            os.sched_setaffinity(int(thread), cores)
+        except ProcessLookupError:  # it has ended
+            continue

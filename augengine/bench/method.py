@@ -1,14 +1,16 @@
-"""The method: systems that do the same work take turns in one run (A B C A B C), and their rates are compared.
+"""The method: systems that do the same work take turns in one run (A B C, C B A, ...), and their rates are compared.
 
-A system is built and warmed up apart. In each round every one runs for some seconds with its own number of threads. A
-rate is the median of the rounds, with the quartiles beside it; a ratio is the median of the rounds' ratios, so that
-what else a shared machine does hits both sides of it. Only ratios carry to another machine or hour.
+A system is built and warmed up apart. In each round every one runs for some seconds with its own number of threads;
+every other round goes backwards, so that none always follows the same one. A rate is the median of the rounds, with
+the quartiles beside it; a ratio is the median of the rounds' ratios, so that what else a shared machine does hits both
+sides of it. Only ratios carry to another machine or hour.
 """
 
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
@@ -32,7 +34,7 @@ class Clock(Protocol):
         ...
 
     def batches(self, batch_bytes: int, least: int) -> int:
-        """How many different batches to take in turn, so that none is still in a cache when it comes again."""
+        """How many different batches of images to take in turn: `least`, or more where that passes a cache."""
         ...
 
 
@@ -89,7 +91,7 @@ class System:
 class Outcome:
     """What a case gives: its figures as JSON can hold them, and the pip commands of what was missing, by system.
 
-    `figures` has `about`, and `rows` (one a system, see `judged`) or `series` (curves: name, x, y, unit, points).
+    `figures` has `about`, and `rows` (one a system, see `row_of`) or `series` (curves: name, x, y, unit, points).
     """
 
     figures: dict[str, Any]
@@ -137,25 +139,33 @@ def interleaved(
     failed: dict[str, str] = {}
     for system in systems:
         progress(f"{case}: starts {system.label}")
-        torch.set_num_threads(system.threads)
-        try:
-            runs[system.label] = system.start()
+        with noted(system, failed):
+            run = system.start()
             for _ in range(system.warmups):
-                runs[system.label]()
-        except Exception as error:  # whatever a library raises; the others go on
-            runs.pop(system.label, None)
-            failed[system.label] = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            if system.name == OURS:
-                raise
+                run()
+            runs[system.label] = run
     rates: dict[str, list[float]] = {label: [] for label in runs}
     for turn in range(settings.rounds):
-        for system in systems:
-            if system.label in runs:
-                progress(f"{case}: round {turn + 1} of {settings.rounds}, {system.label}")
-                torch.set_num_threads(system.threads)
+        for system in systems if turn % 2 == 0 else reversed(systems):
+            if system.label in failed:
+                continue
+            progress(f"{case}: round {turn + 1} of {settings.rounds}, {system.label}")
+            with noted(system, failed):
                 pace = settings.clock.rate(runs[system.label], system.images, settings.seconds)
                 rates[system.label].append(pace)
-    return rates, failed
+    return {label: found for label, found in rates.items() if label not in failed}, failed
+
+
+@contextmanager
+def noted(system: System, failed: dict[str, str]) -> Iterator[None]:
+    """Runs with the system's threads. Whatever a library raises is noted in `failed`; what augengine does is raised."""
+    torch.set_num_threads(system.threads)
+    try:
+        yield
+    except Exception as error:
+        if system.name == OURS:
+            raise
+        failed[system.label] = " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def row_of(system: System, rates: Mapping[str, list[float]], systems: Sequence[System]) -> Row:
@@ -190,7 +200,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 def turns(run: Callable[[Any], object], batches: Sequence[Any]) -> Run:
-    """Runs one batch after the other and keeps the latest outputs, so that neither side of it stays in the caches."""
+    """Runs one batch after the other and keeps the latest outputs, as a training loop does: none is the one before."""
     kept: list[object] = [None] * KEPT
     calls = count()
 

@@ -16,6 +16,9 @@ def printed(case: Case, outcome: Outcome, before: Case | None) -> Iterator[str]:
     if before is None or before.group is not case.group:
         yield from group_head(case.group)
     yield group_line(case.name, outcome, case.group)
+    for row in outcome.figures["rows"]:
+        if "failed" in row:
+            yield f"  - {row['system']} failed: {row['failed']}"
 
 
 def lines(name: str, outcome: Outcome) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""augengine's engine, and the copy of memory that no system can be faster than for long."""
+"""augengine's engine, and the copy of as many bytes, which says what the memory, or the cache that holds it, allows."""
 
 import torch
 from torch import Tensor
@@ -31,7 +31,8 @@ def memory_copy(recipe: Recipe, work: Work) -> System:
 def copying(copied: int, bytes_an_image: float, threads: int = 1, device: str = "cpu") -> System:
     """The images/s at which memory copies as many bytes as must be moved for an image, read and written together.
 
-    `copied` bytes are in each of KEPT buffers.
+    `copied` bytes are in each of KEPT buffers, which take turns as a system's outputs do: a cache that holds those
+    holds these. One engine can be faster than that: it may write past the caches.
     """
 
     def start() -> Run:

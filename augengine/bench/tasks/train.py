@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import torch
 
-from augengine.bench.from_files import pinned
 from augengine.bench.images import tiny
 from augengine.bench.method import Case, Outcome, Row, Settings, compare, progress
 from augengine.bench.recipe import Recipe
@@ -28,8 +27,7 @@ ON_CPU = (
 def train_case(name: str, about: str, recipe: Recipe) -> Case:
     def run(settings: Settings) -> Outcome:
         progress(f"{name}: images")
-        with pinned(settings.threads):
-            return measured(name, about, training_of(recipe, settings), settings)
+        return measured(name, about, training_of(recipe, settings), settings)
 
     return Case("train", name, about, run, ("cpu", "cuda"))
 
