@@ -72,6 +72,26 @@ def test_torchvisions_tensors_are_near(name, images):
 
 
 @EVERY_OP
+def test_torchvision_makes_of_a_batch_what_it_makes_of_each_image(name, images):
+    work = work_of(name, images)
+    call = call_or_skip(ops_torchvision.of_tensors(work.op, work.params), "torchvision", name)
+    if work.op.kind == "mix" or "key" in work.params:
+        pytest.skip("isn't done both ways")
+    chunks = single_ops.chunks(work.images)
+    one, eight = single_ops.singly(call, chunks)(), single_ops.stacked(call, chunks)()
+    torch.testing.assert_close(eight, torch.stack(one), rtol=0, atol=0)
+    assert eight.is_contiguous()
+
+
+def test_the_faster_of_one_image_or_eight_runs(images, monkeypatch):
+    system = single_ops.tensors(work_of("invert", images))
+    for factor, kind in ((1, list), (-1, torch.Tensor)):
+        seconds = iter((1, 2))
+        monkeypatch.setattr(single_ops, "seconds_a_call", lambda run, s=seconds, f=factor: f * next(s))
+        assert isinstance(system.start()(), kind)
+
+
+@EVERY_OP
 @pytest.mark.filterwarnings("ignore")  # Kornia's own
 def test_kornia_is_near(name, images):
     pytest.importorskip("kornia")
@@ -130,6 +150,7 @@ def test_cases_of_a_group_share_a_head_and_have_a_line_each():
     outcome = Outcome({"about": "what", "rows": [ours, broken, slow]})
     alone, after = list(table.printed(first, outcome, None)), list(table.printed(second, outcome, first))
     assert "one thread" in alone[0]
-    assert alone[-2].split()[-1] == "Kornia"
-    assert after == [alone[-1].replace(first.name, second.name)]
+    assert alone[-3].split()[-1] == "Kornia"
+    assert alone[-1].split() == ["-", "Pillow", "failed:", "OSError:", "no"]
+    assert after == [alone[-2].replace(first.name, second.name), alone[-1]]
     assert after[0].split() == [second.name, "1,234", "50%", "failed", "123x"]

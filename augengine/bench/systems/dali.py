@@ -92,19 +92,18 @@ def region() -> dict[str, Any]:
 
 def decoded(fn: Any, types: Any, epochs: Epochs) -> Any:
     """Whole photos."""
-    return fn.decoders.image(encoded(fn, epochs), output_type=types.RGB, device=decoder_device(epochs))
+    return fn.decoders.image(encoded(fn, epochs), **decoding(types, epochs))
 
 
 def decoded_region(fn: Any, types: Any, epochs: Epochs) -> Any:
     """The region of a RandomResizedCrop."""
-    return fn.decoders.image_random_crop(
-        encoded(fn, epochs), output_type=types.RGB, device=decoder_device(epochs), **region()
-    )
+    return fn.decoders.image_random_crop(encoded(fn, epochs), **decoding(types, epochs), **region())
 
 
-def decoder_device(epochs: Epochs) -> str:
-    """`mixed` takes a file's bytes from the CPU to the GPU."""
-    return "mixed" if epochs.device == "cuda" else "cpu"
+def decoding(types: Any, epochs: Epochs) -> dict[str, Any]:
+    """`mixed` takes a file's bytes from the CPU to the GPU. Photos stay as they lie, as in the other loaders."""
+    device = "mixed" if epochs.device == "cuda" else "cpu"
+    return {"output_type": types.RGB, "device": device, "adjust_orientation": False}
 
 
 def encoded(fn: Any, epochs: Epochs) -> Any:

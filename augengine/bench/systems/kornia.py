@@ -88,7 +88,8 @@ def module(recipe: Recipe) -> torch.nn.Module:
 def note(recipe: Recipe) -> str:
     """What can't be equal."""
     parts = {
-        "resized_crop": "crops one photo after the other, the rest is done to the whole batch",
+        "resized_crop": "crops one photo after the other, does the rest to the whole batch; does not antialias where "
+        "it shrinks, and aligns corners",
         "policy": "draws one sub-policy for the whole batch, where others draw one for each image; its magnitudes are "
         "its own",
         "jitter": "one order of the three for the whole batch",

@@ -15,6 +15,7 @@ from augengine.bench.systems import albumentations, timm, torchvision
 from augengine.data import ImageFolder
 
 Reader = Callable[[str], Any]  # a file's path to what its worker makes of it
+WHOLE = "decodes the whole photo; augengine and DALI only the crop's region"
 
 
 def ours(recipe: Recipe, epochs: Epochs) -> System:
@@ -40,18 +41,18 @@ def augengine_loader(name: str, decoder: str, recipe: Recipe, epochs: Epochs) ->
 
 
 def tensors(recipe: Recipe, epochs: Epochs) -> System:
-    return loader("torchvision v2", "torchvision", lambda: TensorReader(torchvision.transform(recipe)), epochs)
+    return loader("torchvision v2", "torchvision", lambda: TensorReader(torchvision.transform(recipe)), epochs, WHOLE)
 
 
 def pil(recipe: Recipe, epochs: Epochs) -> System:
     def reader() -> Reader:
         return PilReader(torchvision.transform(recipe, pil=True))
 
-    return loader("torchvision v2, PIL", "torchvision", reader, epochs)
+    return loader("torchvision v2, PIL", "torchvision", reader, epochs, WHOLE)
 
 
 def by_timm(recipe: Recipe, epochs: Epochs) -> System:
-    return loader("timm", "timm", lambda: PilReader(timm.transform(recipe)), epochs, timm.note(recipe))
+    return loader("timm", "timm", lambda: PilReader(timm.transform(recipe)), epochs, noted(timm.note(recipe)))
 
 
 def by_albumentations(recipe: Recipe, epochs: Epochs) -> System:
@@ -60,7 +61,12 @@ def by_albumentations(recipe: Recipe, epochs: Epochs) -> System:
     def reader() -> Reader:
         return ArrayReader(albumentations.transform(recipe))
 
-    return loader("Albumentations", "albumentations", reader, epochs, albumentations.note(recipe))
+    return loader("Albumentations", "albumentations", reader, epochs, noted(albumentations.note(recipe)))
+
+
+def noted(note: str) -> str:
+    """A library's note on its transform, after that on its decoder."""
+    return "; ".join(filter(None, (WHOLE, note)))
 
 
 def loader(name: str, needs: str, reader: Callable[[], Reader], epochs: Epochs, note: str = "") -> System:
@@ -140,7 +146,7 @@ class ArrayReader:
     def __call__(self, path: str) -> Any:
         import cv2
 
-        photo = cv2.imread(path)
+        photo = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)  # as others leave it
         if photo is None:
             raise ValueError(f"{path}: OpenCV can't decode it")
         return self.transform(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB))

@@ -1,5 +1,6 @@
 """One op by itself in each library, on one thread, with one set of parameters for all images."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ CHUNK = 8  # images of one call's measurement, where a library takes them one by
 PILLOW, TENSORS, PICTURES, KORNIA = "Pillow", "torchvision v2", "torchvision v2, PIL", "Kornia"
 NOTES = {
     PILLOW: "takes one image a call and gives a picture, which isn't made a tensor",
-    TENSORS: "takes one image a call, as a dataset's transform does, and a batch for mixes; its images aren't gathered",
+    TENSORS: "takes one image a call or eight in a batch, whichever is faster here, and a whole batch for mixes",
     KORNIA: "has float32 batches in and out, four times the bytes; that they are made of uint8 isn't counted",
 }
 
@@ -79,7 +80,7 @@ def tensors(work: OpWork) -> System | None:
     found = ops_torchvision.of_tensors(work.op, work.params)
     if found is None:
         return None
-    return a_batch(TENSORS, found, work) if work.op.kind == "mix" else one_by_one(TENSORS, found, work)
+    return a_batch(TENSORS, found, work) if work.op.kind == "mix" else one_or_eight(TENSORS, found, work)
 
 
 def pictures(work: OpWork) -> System | None:
@@ -99,16 +100,48 @@ def in_units(images: Tensor) -> Tensor:
 def a_batch(name: str, call: Call, work: OpWork, made: Call = lambda images: images) -> System:
     """`made` gives what the library takes of a uint8 tensor."""
     note = NOTES[name]
-    return System(name, lambda: turns(call, [made(batch) for batch in work.stacked()]), work.size, warmups=1, note=note)
+    return System(name, lambda: turns(call, [made(batch) for batch in work.stacked()]), work.size, note=note)
 
 
 def one_by_one(name: str, call: Call, work: OpWork, made: Call = lambda image: image) -> System:
     def start() -> Run:
-        images = [made(image) for image in work.images]
-        chunks = [images[at : at + CHUNK] for at in range(0, len(images), CHUNK)]
-        return turns(lambda chunk: [call(image) for image in chunk], chunks)
+        return singly(call, chunks([made(image) for image in work.images]))
 
-    return System(name, start, CHUNK, warmups=1, note=NOTES.get(name, ""))
+    return System(name, start, CHUNK, note=NOTES.get(name, ""))
+
+
+def one_or_eight(name: str, call: Call, work: OpWork) -> System:
+    """For a `call` that takes (C, H, W) or (B, C, H, W). Noise is by the image, of which a batch would have one."""
+
+    def start() -> Run:
+        images = chunks(work.images)
+        one = singly(call, images)
+        return one if "key" in work.params else min(one, stacked(call, images), key=seconds_a_call)
+
+    return System(name, start, CHUNK, note=NOTES[name])
+
+
+def chunks(images: list[Any]) -> list[list[Any]]:
+    return [images[at : at + CHUNK] for at in range(0, len(images), CHUNK)]
+
+
+def singly(call: Call, chunks: list[list[Any]]) -> Run:
+    return turns(lambda chunk: [call(image) for image in chunk], chunks)
+
+
+def stacked(call: Call, chunks: list[list[Tensor]]) -> Run:
+    return turns(call, [torch.stack(chunk) for chunk in chunks])
+
+
+def seconds_a_call(run: Run, calls: int = 4) -> float:
+    """The least of some, after one that warms up."""
+    run()
+    spent = []
+    for _ in range(calls):
+        begun = time.perf_counter()
+        run()
+        spent.append(time.perf_counter() - begun)
+    return min(spent)
 
 
 def copy(work: OpWork) -> System:

@@ -36,7 +36,8 @@ def transform(recipe: Recipe) -> Callable[[Any], Tensor]:
         "color_jitter": 0.4 if recipe.jitter else None,
         "auto_augment": POLICIES[recipe.policy],
         "re_prob": 0.5 if recipe.erase else 0.0,
-        **{"is_training": True, "separate": True, "interpolation": "bilinear", "mean": MEAN, "std": STD},
+        "interpolation": "bilinear" if recipe.resized_crop else "nearest",
+        **{"is_training": True, "separate": True, "mean": MEAN, "std": STD},
     }
     crop_and_flip, colours, finish = create_transform(224, **options)
     before = crop_and_flip.transforms if recipe.resized_crop else crop_and_flip.transforms[1:]
@@ -45,5 +46,9 @@ def transform(recipe: Recipe) -> Callable[[Any], Tensor]:
 
 def note(recipe: Recipe) -> str:
     """What can't be equal."""
-    policies = "its policies resample bilinearly, fill with the mean, and have magnitudes of their own"
-    return policies if recipe.policy else ""
+    if not recipe.policy:
+        return ""
+    bilinear = "resamples bilinearly in its policy as in its crop, " if recipe.resized_crop else ""
+    ops = "; its RandAugment has Invert and SolarizeAdd beside the others, and no Identity"
+    told = f"{bilinear}fills with the mean, and has magnitudes of its own"
+    return told + (ops if recipe.policy == "rand" else "")

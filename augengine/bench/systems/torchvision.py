@@ -21,7 +21,7 @@ def tensors(recipe: Recipe, work: Work) -> System:
         batches = [[image.to(work.device) for image in batch] for batch in work.batches]
         return turns(image_by_image(transform(recipe)), batches)
 
-    return System("torchvision v2", start, len(work.batches[0]), missing=missing("torchvision"))
+    return System("torchvision v2", start, len(work.batches[0]), work.threads, missing=missing("torchvision"))
 
 
 def pil(recipe: Recipe, work: Work) -> System:
@@ -57,7 +57,10 @@ def workers(recipe: Recipe, work: Work) -> System:
         loader = DataLoader(dataset, size, num_workers=work.threads, persistent_workers=True)
         return lambda: deque(loader, maxlen=1).pop()
 
-    note = f"a call is an epoch of {epoch} batches, {ROUNDS_OF_WORKERS} a worker"
+    note = (
+        f"a call is an epoch of {epoch} batches, {ROUNDS_OF_WORKERS} a worker; fetches, stacks and sends its batches "
+        "between processes, where the engine's images are stacked already; the task train compares whole loaders"
+    )
     options: dict[str, Any] = {"warmups": 1, "missing": missing("torchvision"), "note": note}
     return System("torchvision v2, DataLoader", start, epoch * size, work.threads, **options)
 

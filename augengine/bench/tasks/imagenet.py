@@ -15,7 +15,7 @@ CASES = [
         squares,
         BATCH,
         alone=(torchvision.tensors, albumentations.arrays, pillow.alone),
-        together=(kornia.eager, kornia.compiled, by_hand.compiled),
+        together=(kornia.eager, kornia.compiled, by_hand.compiled, dali.in_memory),
         on_cuda=(torchvision.one_draw, kornia.eager, kornia.compiled, by_hand.compiled, dali.in_memory),
     ),
     in_memory(
@@ -35,6 +35,7 @@ CASES = [
         squares,
         BATCH,
         alone=(torchvision.tensors, timm.pil),
+        together=(dali.in_memory,),
         on_cuda=(torchvision.one_draw, kornia.eager, dali.in_memory),
     ),
     in_memory(
@@ -44,6 +45,7 @@ CASES = [
         squares,
         BATCH,
         alone=(torchvision.tensors, torchvision.pil),
+        together=(dali.in_memory,),
         on_cuda=(torchvision.one_draw, kornia.eager, dali.in_memory),
     ),
     in_memory(
@@ -53,6 +55,7 @@ CASES = [
         squares,
         BATCH,
         alone=(torchvision.tensors, albumentations.arrays, pillow.alone),
+        together=(torchvision.workers, dali.in_memory),
         on_cuda=(torchvision.one_draw, kornia.eager, dali.in_memory),
     ),
     in_memory(
@@ -72,6 +75,7 @@ CASES = [
         photos,
         BATCH,
         alone=(torchvision.tensors, timm.pil),
+        together=(torchvision.workers, dali.in_memory),
         on_cuda=(torchvision.tensors, kornia.eager, dali.in_memory),
     ),
 ]
