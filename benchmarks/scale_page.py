@@ -34,7 +34,7 @@ def section(case: dict[str, str]) -> str:
 def state_notes(report: Report) -> Iterator[str]:
     for case in ("folder-ranks", "shards-ranks"):
         told = report["cases"][case]
-        yield f"- Of {told['about'].split(',')[0]}: {'; '.join(told['notes'])} ranks."
+        yield f"- {told['about'].partition(', by ranks')[0]}: {'; '.join(told['notes'])}."
 
 
 def off_by_much(report: Report) -> str:
@@ -100,10 +100,13 @@ CHECKED = """## The model, checked
 
 A figure is `fixed + each file`, or `fixed + each shard + each sample`, fitted to the sizes below the largest. Of ranks,
 it says that each is as one alone, and that those which outnumber the cores take turns. Here is what it says of sizes
-and ranks that it has not seen, and what they were."""
+and ranks that it has not seen, and what they were. What it leaves out: a process that adds little takes it from memory
+that it has already, so small sizes tell little of what a large one adds; a rank is more than one thread; and caches of
+the processor, which small indices fit and large ones don't."""
 MODELLED = """## What 8 and 1,000 ranks need
 
-The same sums, fitted to all sizes. Seconds are of this machine's cores, with no time of storage."""
+The same sums, fitted to all sizes. Seconds are of this machine's cores, with no time of storage. 100 million images are
+a hundred times what was measured: take those columns for orders of magnitude."""
 ASSUMED = """Assumed:
 
 - 2,470 images/s a GPU: ResNet-50 v1.5 in mixed precision on an A100, as in [NVIDIA's
