@@ -129,12 +129,27 @@ def compiler_of(binary: bytes) -> str:
 def read(path: Path, about: dict[str, str]) -> Record:
     """The record; raises RuntimeError where its counts are not of what there is here."""
     own = "for one of your own, take the tree before your change: python -m benchmarks.guard --write --record FILE"
-    if not path.exists():
-        raise RuntimeError(f"there is no {path}; {own}")
-    record: Record = json.loads(path.read_text())
+    if not path.is_file():
+        raise RuntimeError(f"there is no file {path}; {own}")
+    record = parsed(path.read_bytes())
+    if record is None:
+        raise RuntimeError(f"{path} is no record of this command; {own}")
     if comparable(record) != comparable(about):
         raise RuntimeError(f"{path} was counted from {told(record)}, and this is {told(about)}; {own}")
     return record["workloads"]  # type: ignore[no-any-return]
+
+
+def parsed(content: bytes) -> Record | None:
+    """What --write wrote; None where it is something else."""
+    try:
+        record: Record = json.loads(content)
+        texts = comparable(record)
+        found = [counts for isas in record["workloads"].values() for counts in isas.values()]
+        numbers = [n for counts in found for n in (counts["instructions"], *counts["functions"].values())]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    whole = all(isinstance(text, str) for text in texts) and all(isinstance(n, int) for n in numbers)
+    return record if whole else None
 
 
 def comparable(about: Record) -> tuple[str, str, str]:

@@ -116,6 +116,30 @@ def test_no_record_is_not_compared(pretended, tmp_path, capsys):
     assert "not compared: there is no" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"3",
+        b"{}",
+        json.dumps(HERE).encode(),
+        json.dumps(HERE | {"workloads": []}).encode(),
+        json.dumps(HERE | {"libc": None, "workloads": {}}).encode(),
+        json.dumps(HERE | {"workloads": {"flip": {"avx2": {}}}}).encode(),
+        json.dumps(HERE | {"workloads": {"flip": {"avx2": {"instructions": "1", "functions": {}}}}}).encode(),
+        json.dumps(HERE | {"workloads": {"flip": {"avx2": {"instructions": 1, "functions": []}}}}).encode(),
+    ],
+)
+def test_a_file_that_is_no_record_is_not_compared(pretended, tmp_path, capsys, content):
+    record = tmp_path / "record.json"
+    record.write_bytes(content)
+    assert pretended(counted(rows=1), "--record", str(record)) == 2
+    assert capsys.readouterr().err.startswith(f"not compared: {record} is no record of this command; ")
+
+
 def test_without_valgrind_the_command_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     assert guard.main([]) == 2

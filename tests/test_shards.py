@@ -319,12 +319,14 @@ def test_index_folder_that_cannot_be_written_warns_once(cache, caplog, tmp_path)
     assert "cache_dir" in caplog.text
 
 
-def test_progress_is_said_where_it_takes_long(monkeypatch, capsys, tmp_path):
-    Shards(write_shards(tmp_path / "set"))
+def test_progress_is_said_at_each_shard_where_it_takes_long(monkeypatch, capsys, tmp_path):
+    Shards(write_shards(tmp_path / "set", shards=70, samples=1))
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(index_cache, "SILENT_S", -1)
     Shards(tmp_path / "set")
-    assert "augengine: indexed 3 of 3 shards" in capsys.readouterr().err
+    *said, last = capsys.readouterr().err.splitlines()
+    assert said == [f"augengine: indexed {k} of 70 shards" for k in range(1, 71)]
+    assert last.startswith("augengine: indexed 70 shards in ")
 
 
 def test_no_object_stays_for_a_sample(tmp_path):

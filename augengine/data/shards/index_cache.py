@@ -10,11 +10,11 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from uuid import uuid4
 
 import numpy as np
@@ -33,11 +33,16 @@ log = logging.getLogger("augengine")
 
 def index_shards(shards: Sequence[Shard], layout: Layout, folder: Path, files: ShardFiles) -> list[TarIndex]:
     """The index of each shard, from `folder` or from the tar itself; says on stderr how far it is every few seconds."""
-    count, failed = _threads(shards, files), Event()
+    count, failed, progress = _threads(shards, files), Event(), _Progress(len(shards))
+
+    def one(number: int) -> TarIndex:
+        index = _index(number, layout, folder, files)
+        progress.one_more()
+        return index
 
     def part(numbers: range) -> list[TarIndex]:
         try:
-            return [_index(number, layout, folder, files) for number in numbers if not failed.is_set()]
+            return [one(number) for number in numbers if not failed.is_set()]
         except BaseException:
             failed.set()
             raise
@@ -45,8 +50,9 @@ def index_shards(shards: Sequence[Shard], layout: Layout, folder: Path, files: S
     with ThreadPoolExecutor(count) as threads:
         tasks = [threads.submit(part, numbers) for numbers in pieces(len(shards), count)]
         try:
-            _say_progress(tasks, len(shards))
-            return [index for task in tasks for index in task.result()]
+            indices = [index for task in tasks for index in task.result()]
+            progress.end()
+            return indices
         except BaseException:
             failed.set()
             threads.shutdown(cancel_futures=True)
@@ -62,16 +68,25 @@ def _threads(shards: Sequence[Shard], files: ShardFiles) -> int:
     return min(THREADS, max(1, files.store.limit // (2 * max(shard.size for shard in shards) + 1)))
 
 
-def _say_progress(tasks: Sequence[Future[list[TarIndex]]], count: int) -> None:
-    began = said = time.monotonic()
-    done = 0
-    for task in as_completed(tasks):
-        done += len(task.result())
-        if (now := time.monotonic()) > said + SILENT_S:
-            said = now
-            print(f"augengine: indexed {done} of {count} shards", file=sys.stderr, flush=True)
-    if said > began:
-        print(f"augengine: indexed {count} shards in {said - began:.0f} s", file=sys.stderr, flush=True)
+class _Progress:
+    """Says on stderr how many shards are indexed; threads share it."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._done, self._lock = count, 0, Lock()
+        self._began = self._said = time.monotonic()
+
+    def one_more(self) -> None:
+        with self._lock:
+            self._done += 1
+            if (now := time.monotonic()) > self._said + SILENT_S:
+                self._said = now
+                print(f"augengine: indexed {self._done} of {self._count} shards", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Says how long it took, where anything was said before."""
+        if self._said > self._began:
+            took = time.monotonic() - self._began
+            print(f"augengine: indexed {self._count} shards in {took:.0f} s", file=sys.stderr, flush=True)
 
 
 def _index(number: int, layout: Layout, folder: Path, files: ShardFiles) -> TarIndex:
