@@ -17,7 +17,6 @@ set: `--write` gives each report its own.
 """
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -26,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import figures_picture
+from benchmarks.figures_found import found
+from benchmarks.figures_report import caption, dirty, machine, read
 from benchmarks.figures_tables import TABLES, Table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,31 +41,17 @@ WRITTEN = {"tricks.md", "search.md", "scale.md"}  # by commands of their own, wh
 UNCAPTIONED = {"picture", "nearest"}  # which has its own, and which stands behind the cases that it is of
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
-NUMBER = r"\d[\d,]*(?:\.\d+)?"
-WORD = r"(?:two|three|four|five|six|seven|eight|nine|ten|twenty|fifty|hundred|thousand|several|many)"
-FASTER = r"(?:faster|slower|as fast|as slow|as long|as quick\w*|the speed|the time)"
-RATE = r"(?:images?/s|img/s|images a second|a second\b|/s\b|[kKMGT]i?B/s|-?fold\b|[µmun]s\b)"
-SPEED = re.compile(
-    rf"{NUMBER}\s*[kM]?\s*{RATE}|{NUMBER}(?:x\b|\s*\u00d7(?!\s*\d))|{NUMBER}\s+times\b"
-    rf"|\b(?:twice|thrice|half|double)\s+{FASTER}|\b{WORD}(?:\s+times\s+{FASTER}|fold\b)|\borders? of magnitude",
-    re.IGNORECASE,
-)
-SHARE = re.compile(rf"{NUMBER}\s*(?:%|percent\b)")
-OF_SPEED = re.compile(r"fast|slow|speed|copy|memcpy|throughput", re.IGNORECASE)
-OTHER = re.compile(  # times, sizes, and a table's cell that is a number
-    rf"{NUMBER}\s*(?:s\b|sec\b|seconds?\b|minutes?\b|hours?\b|[kKMGT]i?B\b)|(?<=\|)\s*[*~]*{NUMBER}\**\s*(?=\|)"
-)
-
 
 def main(argv: list[str] | None = None) -> int:
     """Checks, writes or compares, and gives the exit code: 1 where a page shows what no results file has."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.figures", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--write", nargs="?", const="", metavar="RESULTS", help="render the blocks anew")
+    parser.add_argument("--force", action="store_true", help="write though the report is of code that no commit has")
     parser.add_argument("--beside", type=Path, metavar="REPORT", help="print the README's tables beside this report's")
     options = parser.parse_args(argv)
     try:
         if options.write is not None:
-            write(options.write)
+            write(options.write, options.force)
         if options.beside is not None:
             print("\n".join(beside(read(options.beside))))
     except ValueError as error:
@@ -105,30 +92,27 @@ def check(page: Path) -> Iterator[str]:
             yield f"{name}:{line_of(text, block.start())}: {told}"
     bare = blanked(BLOCK, text)
     strict = name in STRICT
-    for number, line in enumerate((bare if strict else blanked(FENCED, bare)).split("\n"), 1):
-        if found := figures(line, strict):
-            told = f"{', '.join(found)}: no results file has that; show it in a block of figures, or leave it out"
-            yield f"{name}:{number}: {told}"
+    for number, claims in found(bare if strict else blanked(FENCED, bare), strict):
+        told = f"{', '.join(claims)}: no results file has that; show it in a block of figures, or leave it out"
+        yield f"{name}:{number}: {told}"
 
 
-def figures(line: str, strict: bool) -> list[str]:
-    """The figures of speed in a line; where `strict` every number with a unit, and a table's bare numbers, too."""
-    patterns = [SPEED, *([SHARE] if strict or OF_SPEED.search(line) else []), *([OTHER] if strict else [])]
-    return [figure[0].strip() for pattern in patterns for figure in pattern.finditer(line)]
-
-
-def write(source: str) -> None:
+def write(source: str, force: bool = False) -> None:
     """Renders the blocks of all pages; with a source, those that show its instruction set, and from it.
 
-    Raises ValueError, and writes nothing, where a block can't be rendered, or none shows the source.
+    Raises ValueError, and writes nothing, where a block can't be rendered, none shows the source, or that is of code
+    that no commit has and `force` is not given.
     """
     if source:
         source = os.path.relpath(source, ROOT)
-    isa = read(ROOT / source)["machine"]["isa"] if source else ""
+    report = read(ROOT / source) if source else None
+    isa = report["machine"]["isa"] if report else ""
+    if report and dirty(report) and not force:
+        raise ValueError(f"{source} is of {report['machine']['commit']}: measure a commit, or give --force")
     made = {page: anew(page, source, isa) for page in pages()}
     if source and not any(f" from {source}" in text for text in made.values()):
         raise ValueError(f"no page has a block for a report of {isa}: end its marker in `with {isa}`")
-    for block in (found for text in made.values() for found in BLOCK.finditer(text) if found["table"] == "picture"):
+    for block in (match for text in made.values() for match in BLOCK.finditer(text) if match["table"] == "picture"):
         figures_picture.redraw(ROOT, read(ROOT / block["source"]), block["words"].split())
     for page, text in made.items():
         if text != page.read_text(encoding="utf-8"):
@@ -176,32 +160,6 @@ def tables_of(block: re.Match[str], report: dict[str, Any], source: str) -> list
         raise ValueError(f"{source}: {error}") from error
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A report; raises ValueError for a file that is none or not there."""
-    if not path.is_file():
-        raise ValueError(f"{path.name}: there is no such results file")
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        report = None
-    if not isinstance(report, dict) or not {"machine", "settings", "cases"} <= report.keys():
-        raise ValueError(f"{path}: no report of augengine bench --json")
-    return report
-
-
-def caption(report: dict[str, Any], link: str) -> str:
-    """On what, when, and how it was measured, and where the file is."""
-    settings = report["settings"]
-    how = f"medians of {settings['rounds']} rounds of {settings['seconds']:g} s"
-    return f"{machine(report)}; {how}; [all figures]({link})."
-
-
-def machine(report: dict[str, Any]) -> str:
-    about = report["machine"]
-    cpu = re.sub(r"\s*\((?:R|TM)\)", "", about["cpu"])
-    return f"{cpu}, {about['isa']}, {about['cores']} cores, {about['date']}"
-
-
 def beside(report: dict[str, Any]) -> Iterator[str]:
     """The rows of the README's tables, and under each the same row of this report, "-" where it lacks the case."""
     for block in BLOCK.finditer((ROOT / "README.md").read_text(encoding="utf-8")):
@@ -220,7 +178,7 @@ def beside(report: dict[str, Any]) -> Iterator[str]:
 
 
 def columns(name: str, cells: Any) -> str:
-    widths = (8, 14, 16, 9, 40)
+    widths = (8, 19, 25, 9, 40)
     return f"  {name:8}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 

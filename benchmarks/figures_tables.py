@@ -40,7 +40,8 @@ def table_line(cells: Sequence[str]) -> str:
 
 def speed(report: Report, names: Sequence[str]) -> list[Table]:
     """A row for each of these cases: augengine, the fastest of torchvision's own, and the least of all ratios."""
-    head = ("images, and what is done to them", "threads", OURS, "torchvision v2", "ratio", "least ratio, and to whom")
+    rates = (f"{OURS}, images/s", "torchvision v2, images/s")
+    head = ("images, and what is done to them", "threads", *rates, "ratio", "least ratio, and to whom")
     return [Table("", head, [speed_row(case_of(report, name)) for name in names])]
 
 

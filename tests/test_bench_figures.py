@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from augengine.bench.method import System, row_of
 from augengine.transforms import known_transforms
 from benchmarks import figures
 from benchmarks.figures_tables import TABLES, cases, curves, nearest, ratios, speed
@@ -13,24 +14,25 @@ from benchmarks.figures_tables import TABLES, cases, curves, nearest, ratios, sp
 ROOT = figures.ROOT
 
 
-def row(system, rate, threads=1, **more):
-    return {"system": system, "threads": threads, "images_per_second": rate, "quartiles": [rate, rate]} | more
-
-
-def against(ratio):
-    return {"ratio": ratio, "ratio_quartiles": [ratio - 0.25, ratio + 0.25]}
+def rows_of(*measured):
+    """The rows of (system, threads, images/s of each round)."""
+    systems = [System(name, lambda: lambda: None, 1, threads) for name, threads, _ in measured]
+    rates = {system.label: list(rounds) for system, (_, _, rounds) in zip(systems, measured, strict=True)}
+    return [row_of(system, rates, systems) for system in systems]
 
 
 @pytest.fixture
 def report():
     rows = [
-        row("augengine", 4000.0, of_copy=0.5),
-        row("augengine", 6000.0, threads=2, of_copy=0.4),
-        row("torchvision v2", 40.0, of_copy=0.005, **against(100.0)),
-        row("torchvision v2, PIL", 80.0, of_copy=0.01, **against(50.0)),
-        row("DALI", 7500.0, threads=2, **against(0.8)),
-        row("memory copy", 8000.0, **against(0.5)),
-        row("decode, Pillow", 9000.0, threads=2, **against(0.6)),
+        *rows_of(
+            ("augengine", 1, [4000.0, 4000.0, 4000.0]),
+            ("augengine", 2, [6000.0, 6000.0, 6000.0]),
+            ("torchvision v2", 1, [40.0, 41.0, 39.0]),
+            ("torchvision v2, PIL", 1, [80.0, 80.0, 80.0]),
+            ("DALI", 2, [7500.0, 7600.0, 7400.0]),
+            ("memory copy", 1, [8000.0, 8000.0, 8000.0]),
+            ("decode, Pillow", 2, [9000.0, 9000.0, 9000.0]),
+        ),
         {"system": "Kornia", "threads": 1, "failed": "ValueError: a | b"},
     ]
     points = [[8, 100.0, 90.0, 110.0], [64, 1234.0, 1200.0, 1300.0]]
@@ -39,7 +41,8 @@ def report():
         {"name": "Kornia", "x": "batch", "y": "images/s", "points": points[1:]},
     ]
     return {
-        "machine": {"date": "2026-01-02", "cpu": "A CPU", "cores": 2, "isa": "avx512", "load": 0.1},
+        "machine": {"date": "2026-01-02", "cpu": "A CPU", "cores": 2, "isa": "avx512", "load": 0.1}
+        | {"commit": "abc1234", "images": "200 photos"},
         "settings": {"rounds": 5, "seconds": 0.3, "threads": 2},
         "cases": {
             "made-flip": {"task": "made", "about": "32x32: flip", "batch": 512, "rows": rows, "notes": ["K: no such"]},
@@ -134,14 +137,97 @@ def test_a_figure_that_was_changed_by_hand_is_found(repository, capsys, name):
         *("in 12 ms", "3 \u00b5s a call", "twice as fast", "ten times faster", "a tenfold gain"),
         *("orders of magnitude",),
         *("| torchvision | 163 |", "| **1,234** |", "takes 3 seconds", "12 MB of memory", "99% of it"),
+        *("**1,234** images/s", "`1,234` images/s", "<b>18.9</b>x faster", "18.9&nbsp;x faster", "_18.9_ times"),
+        *("18.9&times; as much", "[18.9](docs/page.md) x faster", '<img alt="18.9x faster">', "<td>18.9</td>"),
+        *("It makes 1,234\nimages/s.", "- it is 18.9\n  times faster", "a **tenth** of\nthe time"),
+        *("1,234 images per second", "1,234 samples/s", "1,234 photos a second", "in 0.5 milliseconds"),
+        *("five times quicker", "a dozen times faster", "hundreds of times", "ten-fold", "a tenth of the time"),
+        *("twice torchvision's speed", "18.9 x faster", "a ratio of 18.9", "by a factor of 3", "half of their time"),
+        *("| 18.9 to timm |", "| **18.9** to timm |", "```\n1,234 images/s\n```"),
     ],
 )
 def test_a_figure_outside_of_a_block_is_found_in_the_readme(repository, capsys, claim):
     page = repository / "README.md"
     page.write_text(page.read_text() + f"\n{claim}\n")
-    line = page.read_text().split("\n").index(claim) + 1
+    first = page.read_text().split("\n").index(claim.split("\n")[0]) + 1
     assert figures.main([]) == 1
-    assert f"README.md:{line}: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert any(f"README.md:{line}: " in said for line in range(first, first + claim.count("\n") + 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("It has 3.\n\nSeconds matter.", "Since 2026\n\n- s", "| 2 of 14 | 3 ops |\n| sec |", "# 3\nminutes"),
+        *(
+            "float32 (8, 3, 224, 224)",
+            "an image of 8 x 8",
+            "sometimes, many of them",
+            "`x * 2`",
+            "three or more batches",
+        ),
+    ],
+)
+def test_other_words_and_numbers_of_the_readme_are_left_alone(repository, text):
+    page = repository / "README.md"
+    page.write_text(page.read_text() + f"\n{text}\n")
+    assert figures.main([]) == 0
+
+
+@pytest.mark.parametrize("key", ["images_per_second", "quartiles", "ratio", "ratio_quartiles", "of_copy"])
+def test_a_row_that_its_rounds_do_not_give_is_told(repository, report, capsys, key):
+    row = report["cases"]["made-flip"]["rows"][2]
+    row[key] = [value * 1.01 for value in row[key]] if isinstance(row[key], (list, tuple)) else row[key] * 1.01
+    (repository / "benchmarks" / "results" / "a.json").write_text(json.dumps(report))
+    assert figures.main([]) == 1
+    assert f"a.json: made-flip: torchvision v2: {key} is " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["rounds", "ratio"])
+def test_a_row_that_lacks_what_its_figures_need_is_told(repository, report, capsys, key):
+    del report["cases"]["made-flip"]["rows"][2][key]
+    (repository / "benchmarks" / "results" / "a.json").write_text(json.dumps(report))
+    assert figures.main([]) == 1
+    assert "a.json: made-flip: torchvision v2" in capsys.readouterr().err
+
+
+def test_rounds_are_kept_with_six_digits(repository, report):
+    rows = rows_of(("augengine", 1, [123456.7, 234567.8, 123457.1]), ("DALI", 1, [1000.123, 1234.567, 1100.777]))
+    report["cases"]["made-flip"]["rows"] = rows
+    path = repository / "benchmarks" / "results" / "a.json"
+    path.write_text(json.dumps(report))
+    assert figures.read(path)["cases"]["made-flip"]["rows"][1]["system"] == "DALI"
+
+
+def test_the_caption_names_the_commit_and_the_images(repository):
+    assert "2 cores, 2026-01-02; commit abc1234; 200 photos; medians of 5" in (repository / "README.md").read_text()
+
+
+def test_a_report_of_code_that_no_commit_has_is_written_by_force_alone(repository, report, capsys):
+    report["machine"]["commit"] = "abc1234-dirty"
+    path = repository / "benchmarks" / "results" / "b.json"
+    path.write_text(json.dumps(report))
+    assert figures.main(["--write", str(path)]) == 1
+    assert "b.json is of abc1234-dirty: measure a commit" in capsys.readouterr().err
+    assert "b.json" not in (repository / "README.md").read_text()
+    assert figures.main(["--write", str(path), "--force"]) == 0
+    assert "commit abc1234-dirty" in (repository / "README.md").read_text()
+
+
+def test_a_bar_that_was_changed_by_hand_is_found_by_the_matplotlib_that_drew_it(repository, capsys):
+    pytest.importorskip("matplotlib")
+    page = repository / "docs" / "page.md"
+    page.write_text("<!-- figures: picture made-flip from benchmarks/results/a.json -->\n<!-- end of figures -->\n")
+    assert figures.main(["--write"]) == 0
+    picture = repository / "docs" / "speed.svg"
+    drawn = picture.read_text()
+    first, second = re.search(r'd="M (\d+)', drawn).span(1)
+    longer = f"{drawn[:first]}1{drawn[second:]}"
+    picture.write_text(longer)
+    assert figures.main([]) == 1
+    assert "docs/speed.svg is not of" in capsys.readouterr().err
+    picture.write_text(re.sub("drawn by matplotlib .* -->", "drawn by matplotlib 0.0 -->", longer))
+    assert figures.main([]) == 0
 
 
 @pytest.mark.parametrize("claim", ["1,234 images/s", "163x", "28 % of the copy's speed", "the speed is up by 28%"])
@@ -227,7 +313,8 @@ def test_a_report_that_lacks_a_case_changes_no_page(repository, report, capsys):
 
 def test_the_readmes_rows_stand_beside_those_of_this_machine(repository, report, capsys):
     report["machine"]["cpu"] = "Another (R) CPU"
-    report["cases"]["made-flip"]["rows"][0]["images_per_second"] = 12.0
+    slower = rows_of(("augengine", 1, [12.0]), ("torchvision v2, PIL", 1, [80.0]))
+    report["cases"]["made-flip"]["rows"] = slower
     (repository / "mine.json").write_text(json.dumps(report))
     assert figures.main(["--beside", str(repository / "mine.json")]) == 0
     said = capsys.readouterr().out
