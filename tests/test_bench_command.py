@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from pictures import gradient
+from PIL import Image
 
-from augengine.bench import command, tasks
+from augengine.bench import command, from_files, tasks
 from augengine.bench.images import described, photo_files, photos, picture, squares, tiny
 from augengine.bench.method import COPY, OURS, Case, Outcome
 from augengine.bench.table import lines
@@ -60,6 +61,9 @@ def test_tasks_and_cases_are_chosen_by_name_and_pattern(capsys):
         (["--task", "cifar", "--device", "cuda"], "nothing of it runs on cuda"),
         (["--rounds", "0"], "--rounds must be 1 or more"),
         (["--threads", "0"], "--threads: got 0"),
+        (["--threads", "100000"], "--threads: got 100000"),
+        (["--seconds", "nan"], "got 5, nan"),
+        (["--json", "."], ".: is a folder"),
         (["--peers", "DALI,torchvison"], "there is no torchvison"),
         (["--data", "nowhere"], "there is no such folder"),
         (["--task", "cifar", "--json", "nowhere/figures.json"], "there is no folder nowhere"),
@@ -74,12 +78,12 @@ def test_what_cannot_be_is_said_in_a_sentence(capsys, words, told):
 @pytest.mark.usefixtures("made_tasks")
 def test_figures_are_printed_and_written(capsys, tmp_path):
     path = tmp_path / "figures.json"
-    assert main(["bench", "--task", "cifar", "--rounds", "2", "--threads", "3", "--json", str(path)]) == 0
+    assert main(["bench", "--task", "cifar", "--rounds", "2", "--threads", "1", "--json", str(path)]) == 0
     printed = capsys.readouterr().out
     report = json.loads(path.read_text())
     assert list(report) == ["machine", "settings", "cases"]
     assert {"date", "cpu", "cores", "isa", "commit", "versions", "device", "images"} <= report["machine"].keys()
-    assert report["settings"] == {"rounds": 2, "seconds": 0.3, "threads": 3, "keeps_memory": False}
+    assert report["settings"] == {"rounds": 2, "seconds": 0.3, "threads": 1, "keeps_memory": False}
     assert list(report["cases"]) == ["cifar-plain", "cifar-auto"]
     assert report["cases"]["cifar-plain"]["rows"][1]["ratio"] == 0.5
     assert "0.50x" in printed  # a case that is lost
@@ -135,6 +139,40 @@ def test_a_folder_of_photos_is_taken_flat_or_by_class(monkeypatch, tmp_path):
     assert sorted(photo.shape for photo in photos(3)) == [(3, 40, 50), (3, 41, 50), (3, 42, 50)]
     assert [image.shape for image in squares(4, 24)] == [(3, 24, 24)] * 4
     assert [image.shape for image in tiny(5)] == [(3, 32, 32)] * 5
+
+
+def test_what_cannot_be_decoded_is_named_and_left_out(monkeypatch, tmp_path, capsys):
+    picture(gradient(40, 50)).save(tmp_path / "good.jpg")
+    whole = (tmp_path / "good.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.jpg").write_text("no image")
+    monkeypatch.setenv("AUGENGINE_DATA", str(tmp_path))
+    assert [photo.shape for photo in photos(3)] == [(3, 40, 50)] * 3
+    paths, note = from_files.jpegs(tmp_path, 3)
+    assert [Path(path).name for path in paths] == ["000000-good.jpg"] * 3
+    assert note == ["1 files, which come again"]
+    said = capsys.readouterr().err
+    for name in ("cut.jpg", "text.jpg"):
+        assert f"left out, as it can't be decoded: {tmp_path / name}" in said
+
+
+def test_photos_of_which_none_can_be_decoded_are_refused(monkeypatch, tmp_path):
+    (tmp_path / "text.jpg").write_text("no image")
+    monkeypatch.setenv("AUGENGINE_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="none of its images can be decoded"):
+        photos(1)
+
+
+def test_large_photos_are_made_smaller_and_have_shorter_epochs(monkeypatch, tmp_path):
+    Image.new("RGB", (3000, 2000), (10, 20, 30)).save(tmp_path / "large.jpg")
+    monkeypatch.setenv("AUGENGINE_DATA", str(tmp_path))
+    (photo,) = photos(1)
+    assert photo.shape[1] * photo.shape[2] <= 1_500_000
+    assert photo.shape[2] / photo.shape[1] == pytest.approx(1.5, rel=0.01)
+    monkeypatch.setattr(from_files, "decode_seconds", lambda: 0.1)
+    assert from_files.epoch_of(0.3) == (11, 1)
+    monkeypatch.setattr(from_files, "decode_seconds", lambda: 0.002)
+    assert from_files.epoch_of(0.3) == (64, 4)
 
 
 def test_an_empty_folder_is_refused(monkeypatch, tmp_path, capsys):

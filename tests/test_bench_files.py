@@ -46,7 +46,7 @@ def own_photos(tmp_path, monkeypatch):
 
 @pytest.fixture
 def epochs(own_photos, tmp_path):
-    return Epochs(from_files.jpegs(tmp_path, 8), batch=4, threads=1)
+    return Epochs(from_files.jpegs(tmp_path, 8)[0], batch=4, threads=1)
 
 
 def made(maker, recipe, epochs):
@@ -252,7 +252,7 @@ def test_dalis_policies_change_most_images(recipe):
 
 def test_a_folder_gives_links_to_its_jpegs_again_and_again(own_photos, tmp_path):
     picture(noise(9, 9)).save(own_photos / "other.png")
-    paths = from_files.jpegs(tmp_path, 6)
+    paths, _ = from_files.jpegs(tmp_path, 6)
     assert len(paths) == 6
     assert paths[:2] == paths[4:]
     assert {Path(path).resolve() for path in paths} == set(own_photos.rglob("*.jpg"))
@@ -260,7 +260,7 @@ def test_a_folder_gives_links_to_its_jpegs_again_and_again(own_photos, tmp_path)
 
 
 def test_of_many_jpegs_as_many_as_are_needed_are_linked(own_photos, tmp_path):
-    assert len(set(from_files.jpegs(tmp_path, 2))) == 2
+    assert len(set(from_files.jpegs(tmp_path, 2)[0])) == 2
 
 
 @pytest.mark.parametrize("has", ["no folder", "other images"])
@@ -270,7 +270,7 @@ def test_images_are_written_as_jpegs_where_there_are_none(has, tmp_path, monkeyp
         (tmp_path / "own").mkdir()
         picture(noise(30, 40)).save(tmp_path / "own" / "a.png")
         monkeypatch.setenv("AUGENGINE_DATA", str(tmp_path / "own"))
-    for path in from_files.jpegs(tmp_path, 3):
+    for path in from_files.jpegs(tmp_path, 3)[0]:
         with Image.open(path) as photo:
             assert photo.format == "JPEG"
             assert has == "no folder" or photo.size == (40, 30)

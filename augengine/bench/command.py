@@ -4,6 +4,7 @@ import argparse
 import fnmatch
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,18 +72,30 @@ def run(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> None:
     """Raises ValueError for options that can't be."""
-    if options.rounds < 1 or options.seconds < 0:
-        raise ValueError("--rounds must be 1 or more, --seconds 0 or more")
-    if options.threads is not None and options.threads < 1:
-        raise ValueError(f"--threads: got {options.threads}; expected 1 or more")
+    from augengine.bench.machine import cores
+
+    if options.rounds < 1 or not 0 <= options.seconds < float("inf"):
+        raise ValueError(f"--rounds must be 1 or more, --seconds 0 or more: got {options.rounds}, {options.seconds}")
+    if options.threads is not None and not 1 <= options.threads <= cores():
+        raise ValueError(f"--threads: got {options.threads}; expected 1 to {cores()}, the cores that there are")
     for path in (options.json, options.plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ValueError(f"{path}: there is no folder {path.parent}")
+        if path is not None:
+            check_written(path)
     for word in options.peers.split(","):
         if word.strip() != "none" and not any(map(matching(word), PEERS)):
             raise ValueError(f"--peers: there is no {word.strip()}; there are none, and {'; '.join(PEERS)}")
     if options.data is not None and not options.data.is_dir():
         raise ValueError(f"--data {options.data}: there is no such folder")
+
+
+def check_written(path: Path) -> None:
+    """Raises ValueError where no file of that name can be written; OSError where the system says why."""
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; expected a file's name")
+    with tempfile.TemporaryFile(dir=path.absolute().parent):
+        pass
 
 
 @contextmanager
@@ -101,7 +114,9 @@ def needed(*modules: str) -> None:
     import importlib.util
 
     if any(importlib.util.find_spec(module) is None for module in modules):
-        raise ImportError("bench needs torchvision and Pillow at least: pip install 'augengine[bench]'")
+        raise ImportError(
+            "bench needs torchvision and Pillow at least: pip install 'augengine[bench]', or in a clone '.[bench]'"
+        )
 
 
 def chosen(options: argparse.Namespace) -> "list[Case]":

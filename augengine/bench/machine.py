@@ -63,10 +63,17 @@ def cache_mib() -> float | None:
 
 
 def commit() -> str:
-    """Of the checkout that this runs from; "" for an installed wheel."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    """Of the checkout that this runs from; "" for an installed wheel, wherever it is installed."""
+    here = Path(__file__)
+    if not git("-C", str(here.parent), "ls-files", here.name):
+        return ""
+    return git("-C", str(here.parent), "describe", "--always", "--dirty")
+
+
+def git(*words: str) -> str:
+    """What it prints; "" where it fails or is not installed."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
         return ""
 

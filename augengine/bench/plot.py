@@ -42,12 +42,13 @@ def draw(report: Mapping[str, Any], path: Path) -> list[Path]:
     panels = list(panels_of(report["cases"]))
     if not panels:
         raise ValueError("--plot: there is nothing to draw; expected a case with figures")
+    stem = path.stem if path.suffix in (".svg", ".png") else path.name
     paths = []
     for name, ink in THEMES.items():
         with context(["default", STYLE]):
             figure = drawn(panels, report, ink)
             for suffix in (".svg", ".png"):
-                paths.append(path.with_name(path.stem + name + suffix))
+                paths.append(path.with_name(stem + name + suffix))
                 save(figure, paths[-1], report)
     return paths
 
