@@ -12,6 +12,7 @@ of a file of before, and measures nothing; --write-docs writes docs/scale.md of 
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -77,6 +78,7 @@ def measured(options: argparse.Namespace) -> Figures:
             "nodes": nodes(Path(scratch)),
             "photos": photos(Path(scratch), method),
         }
+    about["load_after"] = round(os.getloadavg()[0], 1)
     settings = {"rounds": options.rounds, "seconds": options.seconds, "threads": threads}
     return {"machine": about, "settings": settings | {"samples_a_shard": options.samples_a_shard}, "cases": cases}
 

@@ -13,7 +13,8 @@ def page(report: Report, name: str) -> str:
     """The page, of the results in the file of that name."""
     about, used = report["machine"], report["settings"]
     cases = {case: section(told) for case, told in report["cases"].items() if told["series"]}
-    opening = {"name": name, "cores": about["cores"], "cpu": about["cpu"], "load": about["load"]}
+    load = f"{about['load']} at the start" + (f", {about['load_after']} at the end" if "load_after" in about else "")
+    opening = {"name": name, "cores": about["cores"], "cpu": about["cpu"], "load": load}
     parts = [
         OPENING.format(rounds=used["rounds"], **opening),
         *("## Image folders", cases.pop("folder"), cases.pop("folder-workers")),
@@ -83,7 +84,7 @@ OPENING = """# The loader at scale
 Written by `python -m benchmarks.scale --write-docs` from `benchmarks/results/{name}`; edit that command, not this.
 
 How a million files, 10,000 shards and many ranks weigh on [the loader](loader.md): what was measured on a machine of
-{cores} cores ({cpu}, load {load} at the start), and from that what trainings need which it can't hold.
+{cores} cores ({cpu}, load {load}), and from that what trainings need which it can't hold.
 
 - Every figure is of a process of its own. Seconds and paces are medians of {rounds} rounds; memory, the first index and
   the first state are measured once.
