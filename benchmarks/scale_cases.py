@@ -66,7 +66,8 @@ def sets(scratch: Path, counts: Sequence[int], samples: int, method: Figures) ->
             theirs[count] = alone("webdataset", root=root, rounds=method["rounds"])
         if count == counts[max(0, len(counts) - 2)]:
             found["shards-ranks"] = by_ranks("shards", f"{count:,} shards", root=root, cache=cache, **method)
-    full, number = FULLER * samples, counts[max(0, len(counts) - 3)]
+    full = FULLER * samples
+    number = counts[max(0, len(counts) - 2)]  # with as many samples as the largest
     found["shards-full"] = case_of_sets(full, {number: measured_set(scratch / "full", number, full, method)}, {})
     return {"shards": case_of_sets(samples, ours, theirs), **found}
 

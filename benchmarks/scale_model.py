@@ -105,13 +105,18 @@ def folder_sums(report: Report, without_largest: bool = False) -> dict[str, Sum]
 
 
 def shard_sums(report: Report, without_largest: bool = False) -> dict[str, Sum]:
-    """Of the sets of shards, by the numbers of shards and samples; the set of fuller shards tells the two apart."""
-    kept, sums = slice(-1) if without_largest else slice(None), {}
-    samples = {case: report["cases"][case]["samples_a_shard"] for case in ("shards", "shards-full")}
+    """Of the sets of shards, by the numbers of shards and samples, which the set of fuller shards tells apart.
+
+    That has as many samples as the largest set, and is left out with it: sets that are all alike full don't need it.
+    """
+    sums = {}
     for name in SHARDS:
-        some = [(case, *point) for case in samples for point in points(report, case, f"augengine: {name}")]
-        some = [one for one in some if one[0] == "shards"][kept] + [one for one in some if one[0] != "shards"]
-        sums[name] = fit([(count, count * samples[case]) for case, count, _ in some], [value for *_, value in some])
+        alike = points(report, "shards", f"augengine: {name}")
+        fuller = points(report, "shards-full", f"augengine: {name}")
+        kept = [("shards", *one) for one in (alike[:-1] if without_largest else alike)]
+        kept += [] if without_largest else [("shards-full", *one) for one in fuller]
+        counts = [(n, n * report["cases"][case]["samples_a_shard"]) for case, n, _ in kept]
+        sums[name] = fit(counts, [value for *_, value in kept])
     return sums
 
 

@@ -18,6 +18,7 @@ def need(files: int, shards: int, samples_a_shard: int) -> tuple[int, int]:
     entries, folders = 1.12 * files, 1.12 * files / FILES_A_CLASS + 8
     index = max(BLOCK, samples_a_shard * ENTRY_BYTES)
     blocks = entries * ENTRY_BYTES + folders * 3 * BLOCK + 1.12 * shards * (index + ENTRY_BYTES)
+    blocks += shards * samples_a_shard * ENTRY_BYTES  # of the set of fuller shards
     tars = 11 * MASTERS * samples_a_shard * BLOCK  # and a set of shards that are ten times as full
     return int(ROOM_FRAC * (blocks + tars)), int(ROOM_FRAC * (2 * folders + 1.12 * shards + 1200))
 
