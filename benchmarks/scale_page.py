@@ -116,7 +116,8 @@ ASSUMED = """Assumed:
 - ImageNet: 1,281,167 images in the 147.9 GB of `ILSVRC2012_img_train.tar`, 115 kB each, and 1,000 of them a shard. The
   100 million images are as large, 10,000 a shard.
 - A node: 8 GPUs, 128 cores, 2 TB of memory, as a [DGX A100](https://docs.nvidia.com/dgx/dgxa100-user-guide/) has. A
-  core decodes as one of those measured here, and all of them do so at once.
+  core decodes as one of those measured here, and all of them do so at once. Of all figures, decoding is what other work
+  on the machine slows most: read the cores with the load above.
 - A photo's file is read whole, in one read; only its decoding stops at the crop's region.
 - Amazon S3 serves [5,500 GETs a second and
   prefix](https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html)."""

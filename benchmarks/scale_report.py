@@ -40,7 +40,7 @@ NEEDS = (
         ("shards: memory of a rank's index", "shards index a rank", "B"),
         ("of a node's", "shards index a node", "B"),
         ("image folder: what a rank's epoch adds, its order above all", "folder epoch a rank", "B"),
-        ("shards: what a rank's epoch adds", "shards epoch a rank", "B"),
+        ("shards: what a rank's epoch adds at most, as if it had all samples", "shards epoch a rank", "B"),
         ("index files on disk", "shards index kept", "B"),
     ]),
     ("Start-up", [
