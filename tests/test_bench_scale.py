@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 from loading import crops
 from torch.utils.data import DistributedSampler
@@ -98,7 +99,6 @@ def test_state_of_the_middle_is_the_one_that_is_saved_there(tmp_path):
 
 
 def test_memory_is_as_psutil_counts_it():
-    psutil = pytest.importorskip("psutil")
     before, known = scale_probe.anonymous(), psutil.Process().memory_full_info().uss
     held = np.ones(2**26, np.uint8)
     grown, theirs = scale_probe.anonymous() - before, psutil.Process().memory_full_info().uss - known
