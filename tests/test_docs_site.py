@@ -120,7 +120,7 @@ def test_the_pictures_of_the_ops_are_up_to_date_and_small():
         with Image.open(DOCS / "assets" / "ops" / f"{name}.png") as picture:
             assert picture.text["cells"] == generate.contents([c for c in cells if c.name == name]), "make docs"
     pictures = [*DOCS.rglob("*.png"), *DOCS.rglob("*.webp"), *DOCS.rglob("*.svg")]
-    assert sum(path.stat().st_size for path in pictures) < 2_400_000
+    assert sum(path.stat().st_size for path in pictures) < 2_200_000
 
 
 @pytest.mark.parametrize("name", RUN)

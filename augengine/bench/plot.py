@@ -1,5 +1,6 @@
 """`augengine bench --plot`: a report as one picture, on a light and on a dark page, as SVG and PNG."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from io import StringIO
@@ -125,12 +126,31 @@ def save(figure: Figure, path: Path, report: Mapping[str, Any]) -> None:
         return
     out = StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    svg = out.getvalue()
+    svg = compact(out.getvalue())
     title = f"augengine beside other libraries: {measured_on(report)}"
     words = f"<title>{escape(title)}</title>\n<desc>{escape(' '.join(described(report['cases'])))}</desc>\n"
     start = svg.index(">", svg.index("<svg")) + 1
     head = svg[:start].replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
     path.write_text(f"{head}\n{words}{svg[start:]}", encoding="utf-8")
+
+
+SHORTER = (
+    (
+        r'(<use [^>]*)transform="translate\(([-\d]+)(?:\.\d*)? 0\)"',
+        r'\1x="\2"',
+    ),  # a letter's place, in 1/100 of its size
+    (r'DejaVuSans(-Bold)?-(?=[0-9a-f]+")', lambda name: "b" if name[1] else "r"),
+    (r"\n +(?=<)", "\n"),
+    (r"(?<=\d) \n(?=[A-Zz])", ""),
+    (r"\b([MLQ]) (?=-?\d)", r"\1"),
+)
+
+
+def compact(svg: str) -> str:
+    """Matplotlib's SVG of text in two thirds of the bytes, as it looks."""
+    for long, short in SHORTER:
+        svg = re.sub(long, short, svg)
+    return svg
 
 
 def described(cases: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
