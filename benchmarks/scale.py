@@ -65,8 +65,9 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measured(options: argparse.Namespace) -> Figures:
-    """The report: `machine`, `settings`, `cases`; the trees are gone when it returns or is killed by SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """The report: `machine`, `settings`, `cases`; the trees go when it returns, is killed or loses its terminal."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _: sys.exit(128 + got))
     with tempfile.TemporaryDirectory(dir=options.dir) as scratch:
         check_room(Path(scratch), options.files, options.shards, options.samples_a_shard)
         about = machine() | {"packages": versions(("webdataset", "fsspec"))}

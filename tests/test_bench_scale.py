@@ -143,9 +143,10 @@ def small_report(in_process, monkeypatch, tmp_path):
     pytest.importorskip("fsspec")
     monkeypatch.delenv("AUGENGINE_DATA", raising=False)
     words = ["--files", "1200", "--shards", "11", "--samples-a-shard", "9", "--rounds", "2", "--seconds", "0"]
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield scale.measured(scale.parse([*words, "--dir", str(tmp_path)]))
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     assert not list(tmp_path.iterdir())
 
 
@@ -170,13 +171,14 @@ def test_every_node_fetches_every_shard(in_process, tmp_path):
     assert [point[1] for point in series["points"]] == pytest.approx([1, 1, 1], abs=0.01)
 
 
-def test_trees_are_gone_behind_a_run_that_was_ended(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_trees_are_gone_behind_a_run_that_was_ended(number, tmp_path):
     command = [sys.executable, "-m", "benchmarks.scale", "--dir", tmp_path, "--files", "5000", "--json", tmp_path / "x"]
     with subprocess.Popen([*map(str, command)], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert "makes an image folder" in process.stderr.readline()
         assert list(tmp_path.iterdir())
-        process.terminate()
-        assert process.wait(60) == 143
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
     assert not list(tmp_path.iterdir())
 
 
