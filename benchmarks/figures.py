@@ -178,7 +178,7 @@ def beside(report: dict[str, Any]) -> Iterator[str]:
 
 
 def columns(name: str, cells: Any) -> str:
-    widths = (8, 19, 25, 9, 40)
+    widths = (8, 21, 26, 9, 40)
     return f"  {name:8}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
