@@ -8,6 +8,21 @@ import torch
 from torch import Tensor
 
 
+def is_traced(images: Any = None) -> bool:
+    """Whether this call becomes a part of a graph, which Dynamo traces, or `torch.export` on stand-ins for `images`.
+
+    `torch.compiler.is_compiling` says so in all threads at once: in a loader's while another compiles the network.
+    """
+    return torch.compiler.is_dynamo_compiling() or (torch.compiler.is_exporting() and _stand_in(images))
+
+
+def _stand_in(images: Any) -> bool:
+    from torch._subclasses.fake_tensor import is_fake  # with torch's compiler, which torch.export has imported
+
+    parts = images if isinstance(images, (list, tuple)) else (images,)
+    return any(isinstance(part, Tensor) and is_fake(part) for part in parts)
+
+
 def call_compiled(
     pipeline: Any, images: Any, targets: Any, ids: Any, epoch: int, bgr: Any, masks: Any, boxes: Any
 ) -> Any:

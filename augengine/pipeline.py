@@ -25,7 +25,7 @@ from augengine.arguments import (
 from augengine.arrays import Arrays, SpeaksDlpack, are_arrays, to_array, to_tensor, to_tensors
 from augengine.backends import NAMES, backend_name, load_backend
 from augengine.backends.images import Images, check_images
-from augengine.compiled import call_compiled, register_operator, uncompiled
+from augengine.compiled import call_compiled, is_traced, register_operator, uncompiled
 from augengine.ops import op_coded
 from augengine.plan import Plan, compile_draws, compile_plan
 from augengine.sampling import MAX_TRANSFORMS, Draws, Keys, Program, draw_program, parse_json
@@ -174,7 +174,7 @@ class Pipeline:
 
         Inside `torch.compile` a call is one operator of the graph, `augengine::augment`: see `compiled`.
         """
-        if torch.compiler.is_compiling():
+        if is_traced(images):
             return call_compiled(self, images, targets, sample_ids, epoch, bgr, masks, boxes)
         return self._of_tensors(self._augment, images, targets, bgr, sample_ids, epoch, masks, boxes)
 
@@ -186,7 +186,7 @@ class Pipeline:
         size: tuple[int, int] | Sequence[tuple[int, int]] | NDArray[np.int32],
     ) -> Program:
         """Draws the program of these samples; `size` is their images' (height, width), one pair or one a sample."""
-        if torch.compiler.is_compiling():
+        if is_traced():
             return uncompiled(self.sample, sample_ids, epoch, size=size)  # type: ignore[no-any-return]
         ids = check_ids(sample_ids, None)
         return self._draw(ids, epoch, check_sizes(size, len(ids)))
@@ -202,7 +202,7 @@ class Pipeline:
         boxes: Boxes | None = None,
     ) -> Any:
         """Runs a program that `sample` drew, or that was read from JSON; takes and gives what a call does."""
-        if torch.compiler.is_compiling():
+        if is_traced():
             return uncompiled(self.run, images, program, targets, bgr=bgr, masks=masks, boxes=boxes)
         return self._of_tensors(self._replay, images, targets, bgr, program, masks, boxes)
 
@@ -263,7 +263,7 @@ class Pipeline:
 
     def plan(self, size: tuple[int, int], device: str = "cpu", channels: int = 3) -> Plan:
         """What the engine does for images of `size` (height, width) on `device`; print it to see passes and bytes."""
-        if torch.compiler.is_compiling():
+        if is_traced():
             return uncompiled(self.plan, size, device, channels)  # type: ignore[no-any-return]
         sizes = check_sizes(size, 1)
         if channels not in (1, 3):

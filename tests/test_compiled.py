@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -197,3 +198,32 @@ def test_copies_are_compiled_too(copied, batch):
     other = copied(PLAIN)
     compiled = whole(lambda x: other(x, None, range(6)), backend="eager")
     assert torch.equal(compiled(batch[0]), PLAIN(batch[0], None, range(6)))
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "not-strict"])
+def test_an_exported_graph_has_the_operator(strict, batch):
+    class Augmented(nn.Module):
+        def forward(self, images, ids):
+            return PLAIN(images, None, ids)
+
+    images, _, ids = batch
+    exported = torch.export.export(Augmented(), (images, ids), strict=strict)
+    assert torch.equal(exported.module()(images, ids), PLAIN(images, None, ids))
+
+
+def test_a_thread_augments_as_ever_while_another_compiles(batch):
+    images, _, ids = batch
+    masks = torch.zeros_like(images[:, :1])
+    loaded = []
+
+    def backend(graph, _):  # runs in the midst of a compilation
+        assert torch.compiler.is_compiling()
+        with ThreadPoolExecutor(1) as loader:
+            loaded.append(loader.submit(PLAIN, images, None, ids, masks=masks).result())
+            loaded.append(loader.submit(PLAIN.sample, range(6), size=(20, 18)).result())
+        return graph.forward
+
+    torch.compile(nn.Linear(2, 2), backend=backend)(torch.zeros(1, 2))
+    moved, drawn = loaded
+    assert torch.equal(moved[0], PLAIN(images, None, ids))
+    assert drawn == PLAIN.sample(range(6), size=(20, 18))
