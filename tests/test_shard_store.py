@@ -225,6 +225,35 @@ def test_cache_smaller_than_the_set_stays_below_its_limit(room, fetched, tmp_pat
     assert len(tars(cache)) == room
 
 
+def key_lock(shards, number):
+    return shards.photos.files.store.folder / f"{shards.photos.files.shards[number].key[:2]}.lock"
+
+
+def test_fetching_ahead_waits_for_no_other(fetched, tmp_path):
+    shards = open_counted(write_shards(tmp_path / "set", shards=4), tmp_path / "cache")
+    quiesce(shards)
+    for path in tars(tmp_path / "cache"):
+        path.unlink()
+    fetched.clear()
+    free = next(number for number in (1, 2, 3) if key_lock(shards, number) != key_lock(shards, 0))
+    with locked(key_lock(shards, 0)):  # as whoever fetches it, who may wait for the room of what is fetched ahead
+        shards.photos.files._fetch([0, free])
+    assert fetched == [f"s-00{free}.tar"]
+
+
+def test_who_waits_for_room_holds_up_no_other(fetched, remote, tmp_path):
+    shards = open_counted(remote, tmp_path / "cache", cache_limit=limit_of(remote, 1))
+    store, (first, second, _) = shards.photos.files.store, shards.photos.files.shards
+    held = [store.open(first, None)]
+
+    def release():
+        with locked(store.folder / "space.lock", wait=False):
+            os.close(held.pop())
+
+    os.close(store.open(second, release))
+    assert [path.name for path in tars(store.folder)] == [f"{second.key}.tar"]
+
+
 def test_least_recently_opened_shard_makes_room(fetched, remote, tmp_path):
     cache = tmp_path / "cache"
     shards = open_counted(remote, cache)

@@ -8,12 +8,15 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path` alone, after whoever else holds it; raises OSError where it can't be made."""
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Holds the lock file `path` alone, after whoever else holds it; raises OSError where it can't be made.
+
+    Without `wait` it raises BlockingIOError where another holds it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             yield
         finally:

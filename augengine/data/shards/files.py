@@ -80,11 +80,19 @@ class ShardFiles:
         with self._lock:
             self._files.clear()
 
+    def _release(self) -> None:
+        """Lets go of all shards, and waits for the one that is being fetched ahead, which takes room as well."""
+        self.drop()
+        if (ahead := self._ahead) is not None:
+            self._stop_ahead = True
+            ahead.join()  # it waits for nobody, see `ShardStore.open`
+
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._files: OrderedDict[int, ShardFile] = OrderedDict()
         self._opening: dict[int, threading.Lock] = {}
         self._ahead: threading.Thread | None = None
+        self._stop_ahead = False
         self._furthest = -1
         STARTED.add(self)
 
@@ -103,7 +111,7 @@ class ShardFiles:
     def _open(self, number: int) -> ShardFile:
         shard = self.shards[number]
         if self.store is not None and shard.remote:
-            return ShardFile(self.store.open(shard, self.drop), shard.url)
+            return ShardFile(self.store.open(shard, self._release), shard.url)
         file = ShardFile(os.open(shard.url, os.O_RDONLY), shard.url)
         status = os.fstat(file.descriptor)
         if (status.st_size, str(status.st_mtime_ns)) != (shard.size, shard.version):
@@ -121,6 +129,7 @@ class ShardFiles:
             coming = self._order[self._furthest + 1 : self._furthest + 1 + AHEAD].tolist()
             if not in_turn or not coming or (self._ahead is not None and self._ahead.is_alive()):
                 return
+            self._stop_ahead = False
             self._ahead = threading.Thread(target=self._fetch, args=(coming,), name="augengine-shards", daemon=True)
             self._ahead.start()
 
@@ -128,8 +137,11 @@ class ShardFiles:
         fetched = []  # in use until the last is there, so that none makes room for the next
         with suppress(OSError, ValueError):  # of which whoever reads the shard is told
             for shard in (self.shards[number] for number in numbers):
+                if self._stop_ahead:
+                    return
                 if self.store is not None and shard.remote and not self.store.holds(shard):
-                    fetched.append(ShardFile(self.store.open(shard, None), shard.url))
+                    with suppress(BlockingIOError):  # it is being fetched
+                        fetched.append(ShardFile(self.store.open(shard, None), shard.url))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"shards": self.shards, "store": self.store}

@@ -24,7 +24,7 @@ PIECE = 2**22
 TRIES = 4
 FIRST_PAUSE_S = 0.5
 READ_S = 0.02
-READS_TO_AWAIT = 5  # of other threads, which close their shards after
+TRIES_FOR_ROOM = 7  # while other threads read, which close their shards after
 OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # the disk's fault, not the network's
 log = logging.getLogger("augengine")
 
@@ -55,8 +55,11 @@ class ShardStore:
         """A descriptor of the whole shard, fetched where it is not there; the caller closes it.
 
         `release` closes shards that the caller has open and does not need, to make room for this one. Raises OSError
-        that names a shard which can't be fetched. Where no room can be made it exceeds the limit, or raises
-        `NoRoomError` where `release` is None. Raises ValueError for a shard larger than the limit.
+        that names a shard which can't be fetched. Where no room can be made it exceeds the limit. Raises ValueError for
+        a shard larger than the limit.
+
+        Without `release` it waits for nobody, as the caller may have open what others wait for: it raises
+        `NoRoomError` where no room can be made, and BlockingIOError where another fetches the shard.
         """
         if shard.size + CHECKSUM_BYTES > self.limit:
             raise ValueError(
@@ -65,14 +68,14 @@ class ShardStore:
         if (descriptor := self._open_entry(shard)) is not None:
             return descriptor
         try:
-            with locked(self.folder / f"{shard.key[:2]}.lock"):
+            with locked(self.folder / f"{shard.key[:2]}.lock", wait=release is not None):
                 if (descriptor := self._open_entry(shard)) is not None:  # another process was faster
                     return descriptor
                 return self._fetch(shard, release)
-        except NoRoomError:
-            raise
         except OSError as error:
-            raise (self._unusable(error) if error.errno in (*OURS, errno.EACCES, errno.EPERM) else error) from error
+            if error.errno in (*OURS, errno.EACCES, errno.EPERM):
+                raise self._unusable(error) from error
+            raise
 
     def holds(self, shard: Shard) -> bool:
         """Whether it is there, as far as its name says."""
@@ -162,24 +165,23 @@ class ShardStore:
         Other processes count it, and delete it where that descriptor has died with its process.
         """
         needed = shard.size + CHECKSUM_BYTES
-        with locked(self._space):
-            self._sweep()
-            if not self._make_room(needed):
-                if release is None:
-                    raise NoRoomError(f"{shard.url}: the shards in use fill the cache")
-                self._make_room_by(release, needed)
-            half_written = self.folder / f"{shard.key}.{needed}.{uuid4().hex}.tmp"
-            descriptor = os.open(half_written, os.O_RDWR | os.O_CREAT, 0o666)
-            share(descriptor)
-        return half_written, descriptor
-
-    def _make_room_by(self, release: Callable[[], None], needed: int) -> None:
-        for _ in range(READS_TO_AWAIT):
+        for attempt in range(TRIES_FOR_ROOM):
+            with locked(self._space):
+                self._sweep()
+                has_room = self._make_room(needed)
+                if has_room or (release and attempt == TRIES_FOR_ROOM - 1):
+                    half_written = self.folder / f"{shard.key}.{needed}.{uuid4().hex}.tmp"
+                    descriptor = os.open(half_written, os.O_RDWR | os.O_CREAT, 0o666)
+                    share(descriptor)
+                    break
+            if release is None:
+                raise NoRoomError(f"{shard.url}: the shards in use fill the cache")
+            if attempt:
+                time.sleep(READ_S)  # without the lock, for which others may wait with shards open
             release()
-            if self._make_room(needed):
-                return
-            time.sleep(READ_S)
-        _warn_once(self.folder, self.limit)
+        if not has_room:
+            _warn_once(self.folder, self.limit)
+        return half_written, descriptor
 
     def _make_room(self, needed: int) -> bool:
         missing = self._held() + needed - self.limit
