@@ -83,8 +83,9 @@ class ShardFiles:
     def _release(self) -> None:
         """Lets go of all shards, and waits for the one that is being fetched ahead, which takes room as well."""
         self.drop()
-        if (ahead := self._ahead) is not None:
-            self._stop_ahead = True
+        with self._lock:  # which whoever starts the thread holds until it runs
+            ahead, self._stop_ahead = self._ahead, True
+        if ahead is not None:
             ahead.join()  # it waits for nobody, see `ShardStore.open`
 
     def _start(self) -> None:
