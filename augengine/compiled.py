@@ -35,7 +35,7 @@ def call_compiled(
     listed = not isinstance(images, Tensor)
     text = pipeline._text
     if text is None or bgr or masks is not None or boxes is not None or (listed and not _are_tensors(images)):
-        return uncompiled(pipeline, images, targets, ids, epoch, bgr=bgr, masks=masks, boxes=boxes)
+        return uncompiled(pipeline._of_tensors, pipeline._augment, images, targets, bgr, ids, epoch, masks, boxes)
     batch = list(images) if listed else [images]
     if ids is None:
         ids = torch.randint(2**62, (1,)) + torch.arange(len(images))

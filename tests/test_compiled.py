@@ -211,6 +211,16 @@ def test_an_exported_graph_has_the_operator(strict, batch):
     assert torch.equal(exported.module()(images, ids), PLAIN(images, None, ids))
 
 
+def test_what_breaks_the_graph_can_not_be_exported(batch):
+    class Moved(nn.Module):
+        def forward(self, images, ids):
+            return PLAIN(images, None, ids, masks=torch.zeros_like(images[:, :1]))
+
+    for strict in (True, False):
+        with pytest.raises(Exception, match=r"runs outside of the graph|Cannot access data pointer|FakeTensor"):
+            torch.export.export(Moved(), (batch[0], batch[2]), strict=strict)
+
+
 def test_a_thread_augments_as_ever_while_another_compiles(batch):
     images, _, ids = batch
     masks = torch.zeros_like(images[:, :1])
